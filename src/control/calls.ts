@@ -1,0 +1,277 @@
+import { z } from "zod";
+
+/**
+ * Everything the product can do, as calls over plain data. The command line, the control socket and
+ * the library are skins over this one table. Times are milliseconds since 1970, sizes are bytes.
+ */
+
+const name = z.string().min(1);
+const bytes = z.number().int().nonnegative();
+const timeMs = z.number().nonnegative();
+
+/** Which point of a disk: its working VDI if absent, else a snapshot by tag or by "#id" / "id". */
+const snapshot = z.string().min(1);
+
+export const vdiEntry = z.object({
+  name,
+  kind: z.enum(["working", "snapshot"]),
+  /** 1, 2, 3 …; the working VDI has the id its next snapshot will get. */
+  snapId: z.number().int().positive(),
+  /** Empty if the snapshot has none, and for the working VDI. */
+  tag: z.string(),
+  /** Number of this point in the store; never reused. */
+  point: z.number().int().positive(),
+  /** The point it stands on; null for the first of a family. Skips points that are deleted. */
+  parent: z.number().int().positive().nullable(),
+  /** The first point of its family. */
+  family: z.number().int().positive(),
+  sizeBytes: bytes,
+  /** What reads as data in this point. */
+  mappedBytes: bytes,
+  /** Of that, what only this point holds: deleting it returns this much. */
+  exclusiveBytes: bytes,
+  /** Of that, what it shares with its parent or with points that stand on it. */
+  sharedBytes: bytes,
+  /** When the working VDI began, or when the snapshot was taken. */
+  createdMs: timeMs,
+  /** True if it stands on a snapshot of another name. */
+  clone: z.boolean(),
+  /** Connections that have it open. */
+  clients: z.number().int().nonnegative(),
+});
+export type VdiEntry = z.infer<typeof vdiEntry>;
+
+export const discardedEntry = z.object({
+  name,
+  point: z.number().int().positive(),
+  why: z.enum(["rollback", "delete", "undelete", "flatten"]),
+  discardedMs: timeMs,
+  purgeMs: timeMs,
+  sizeBytes: bytes,
+  exclusiveBytes: bytes,
+});
+export type DiscardedEntry = z.infer<typeof discardedEntry>;
+
+export const clientEntry = z.object({
+  protocol: z.string(),
+  peer: z.string(),
+  export: z.string(),
+  readOnly: z.boolean(),
+});
+
+/** A node of `vdi.tree`: a point of a family, hidden ones (deleted, still needed) left out. */
+export interface TreeNode {
+  entry: VdiEntry;
+  children: TreeNode[];
+}
+const treeNode: z.ZodType<TreeNode> = z.lazy(() =>
+  z.object({ entry: vdiEntry, children: z.array(treeNode) }),
+);
+
+export const rangeEntry = z.object({
+  offset: bytes,
+  length: bytes,
+  /** For a map: data or hole. For a diff: always "changed". */
+  kind: z.enum(["data", "hole", "zero", "changed"]),
+  /** For a map: how many points up the data was written; 1 is this point, 0 a hole. */
+  depth: z.number().int().nonnegative().optional(),
+});
+export type RangeEntry = z.infer<typeof rangeEntry>;
+
+/** Answers that can be long come in pages: ask again with `next` as `offset` until it is null. */
+const rangePage = z.object({ ranges: z.array(rangeEntry), next: bytes.nullable() });
+
+export const finding = z.object({
+  severity: z.enum(["damage", "leak", "note"]),
+  /** What is affected: a key of the store, a disk and range. */
+  object: z.string(),
+  message: z.string(),
+});
+export type Finding = z.infer<typeof finding>;
+
+export const storeInfo = z.object({
+  url: z.string(),
+  id: z.string(),
+  format: z.number().int(),
+  vdis: z.number().int(),
+  points: z.number().int(),
+  segments: z.number().int(),
+  /** Bytes of blocks that some point holds. */
+  liveBytes: bytes,
+  /** Bytes of all segments and maps on the disk. */
+  usedBytes: bytes,
+  freeBytes: bytes,
+  reserveBytes: bytes,
+  catalogRecords: z.number().int(),
+  /** Whether guests may write, or why not. */
+  state: z.enum(["open", "full"]),
+});
+
+interface CallShape {
+  input: z.ZodType;
+  output: z.ZodType;
+  /** "query" changes nothing. "work" may take long and reports progress. */
+  kind: "query" | "change" | "work";
+}
+
+const empty = z.object({});
+const nameInput = z.object({ name });
+
+export const calls = {
+  "server.info": {
+    kind: "query",
+    input: empty,
+    output: z.object({
+      version: z.string(),
+      pid: z.number().int(),
+      store: z.string(),
+      startedMs: timeMs,
+      /** NBD addresses as URIs without an export name: "nbd://127.0.0.1:10809", "nbd+unix://?socket=…" */
+      nbd: z.array(z.string()),
+    }),
+  },
+  "vdi.create": {
+    kind: "change",
+    input: z.object({ name, sizeBytes: bytes }),
+    output: vdiEntry,
+  },
+  /** Working VDIs and snapshots, sorted by name and snap id; of one name if `name` is given. */
+  "vdi.list": {
+    kind: "query",
+    input: z.object({ name: name.optional() }),
+    output: z.array(vdiEntry),
+  },
+  "vdi.discarded": {
+    kind: "query",
+    input: z.object({ name: name.optional() }),
+    output: z.array(discardedEntry),
+  },
+  /** Roots of families; of the family of `name` if it is given. */
+  "vdi.tree": {
+    kind: "query",
+    input: z.object({ name: name.optional() }),
+    output: z.array(treeNode),
+  },
+  "vdi.info": {
+    kind: "query",
+    input: z.object({ name, snapshot: snapshot.optional() }),
+    output: z.object({
+      entry: vdiEntry,
+      clients: z.array(clientEntry),
+      snapshots: z.number().int(),
+      discarded: z.array(discardedEntry),
+    }),
+  },
+  /** One snapshot of each, all at the same moment, in one step. */
+  "vdi.snapshot": {
+    kind: "change",
+    input: z.object({ names: z.array(name).min(1), tag: z.string().optional() }),
+    output: z.array(vdiEntry),
+  },
+  "vdi.clone": {
+    kind: "change",
+    input: z.object({ source: name, snapshot, name }),
+    output: vdiEntry,
+  },
+  /** `live`: also when it is attached. Several names roll back in one step, to the same tag or id. */
+  "vdi.rollback": {
+    kind: "change",
+    input: z.object({ names: z.array(name).min(1), snapshot, live: z.boolean().default(false) }),
+    output: z.array(vdiEntry),
+  },
+  /** Of a working VDI, or of a snapshot if one is named. */
+  "vdi.delete": {
+    kind: "change",
+    input: z.object({ name, snapshot: snapshot.optional() }),
+    output: z.object({ deleted: z.number().int() }),
+  },
+  /** Brings a discarded tip back; it changes places with the present one, or gets the name `as`. */
+  "vdi.undelete": {
+    kind: "change",
+    input: z.object({
+      name,
+      point: z.number().int().positive().optional(),
+      as: name.optional(),
+      live: z.boolean().default(false),
+    }),
+    output: vdiEntry,
+  },
+  /** Gives discarded tips up for good; of one name if it is given. */
+  "vdi.purge": {
+    kind: "change",
+    input: z.object({ name: name.optional() }),
+    output: z.object({ purged: z.number().int() }),
+  },
+  "vdi.resize": {
+    kind: "change",
+    input: z.object({ name, sizeBytes: bytes, shrink: z.boolean().default(false) }),
+    output: vdiEntry,
+  },
+  /** Makes a disk stand on nothing: copies what it shares. */
+  "vdi.flatten": { kind: "work", input: nameInput, output: vdiEntry },
+  /** What differs between two points of a family. `to` is the working VDI if absent. */
+  "vdi.diff": {
+    kind: "query",
+    input: z.object({
+      name,
+      from: snapshot,
+      to: snapshot.optional(),
+      offset: bytes.default(0),
+    }),
+    output: rangePage,
+  },
+  "vdi.map": {
+    kind: "query",
+    input: z.object({ name, snapshot: snapshot.optional(), offset: bytes.default(0) }),
+    output: rangePage,
+  },
+  /** Reads every block of a point and its checksum. */
+  "vdi.check": {
+    kind: "work",
+    input: z.object({ name, snapshot: snapshot.optional() }),
+    output: z.object({ checkedBytes: bytes, findings: z.array(finding) }),
+  },
+  "store.info": { kind: "query", input: empty, output: storeInfo },
+  "store.check": {
+    kind: "work",
+    input: z.object({ repair: z.boolean().default(false) }),
+    output: z.object({ checkedBytes: bytes, findings: z.array(finding) }),
+  },
+  /** Cleans until nothing worth cleaning is left. */
+  "store.clean": {
+    kind: "work",
+    input: empty,
+    output: z.object({ freedBytes: bytes, usedBytes: bytes, liveBytes: bytes }),
+  },
+  /** A record, segment, map or checkpoint by key, as text; the keys below a prefix if it ends in "/". */
+  "store.inspect": {
+    kind: "query",
+    input: z.object({ key: z.string() }),
+    output: z.object({ lines: z.array(z.string()) }),
+  },
+} as const satisfies Record<string, CallShape>;
+
+export type CallName = keyof typeof calls;
+export type CallInput<N extends CallName> = z.input<(typeof calls)[N]["input"]>;
+export type CallArguments<N extends CallName> = z.output<(typeof calls)[N]["input"]>;
+export type CallOutput<N extends CallName> = z.output<(typeof calls)[N]["output"]>;
+
+export interface Progress {
+  doneBytes: number;
+  totalBytes: number;
+}
+
+export interface CallContext {
+  /** Told now and then by calls of kind "work". */
+  progress?: (progress: Progress) => void;
+  signal?: AbortSignal;
+}
+
+/** The one way to ask for anything, in this process or of a running server. */
+export interface Control {
+  call<N extends CallName>(
+    name: N,
+    input: CallInput<N>,
+    context?: CallContext,
+  ): Promise<CallOutput<N>>;
+}
