@@ -1,0 +1,184 @@
+import { posix } from "node:path";
+import { KelpieError } from "../src/base/errors.ts";
+import type { FileLock, FileStat, Files, OpenMode, Space } from "../src/host/files.ts";
+import { type Crash, type Inode, MemoryDisk } from "./memory-disk.ts";
+import {
+  type BeforeOperation,
+  type Fault,
+  type FileOperation,
+  faultError,
+  MemoryFaults,
+} from "./memory-faults.ts";
+import type { MemoryFile } from "./memory-file.ts";
+import { MemoryFileHandle } from "./memory-file-handle.ts";
+import type { Chooser } from "./random.ts";
+
+export interface MemoryFilesSettings {
+  /** Of the disk; 1 GiB by default. Contents count in pages of 4 KiB, names not at all. */
+  capacityBytes?: number;
+  before?: BeforeOperation;
+}
+
+/**
+ * Files in memory that keep what was synced, and lose what POSIX allows to be lost, when told to
+ * crash. A crash gives the files that are found afterwards; these are dead from then on: whatever
+ * still runs on them fails with "closed" and touches nothing.
+ *
+ * An operation takes effect when it is called, unless `before` holds it back.
+ */
+export class MemoryFiles implements Files {
+  /** Asked before every operation; may be changed at any time. */
+  before: BeforeOperation | undefined;
+  readonly #disk: MemoryDisk;
+  readonly #faults = new MemoryFaults();
+  readonly #locked = new Set<Inode>();
+  #crashed = false;
+
+  constructor(settings: MemoryFilesSettings = {}, disk?: MemoryDisk) {
+    this.before = settings.before;
+    this.#disk = disk ?? new MemoryDisk(settings.capacityBytes ?? 2 ** 30);
+  }
+
+  /** A power failure: of what was not synced the chooser keeps some, sector by sector, name by name. */
+  crash(chooser: Chooser): MemoryFiles {
+    return this.#crash({ kind: "power-loss", chooser });
+  }
+
+  /** A power failure after which there is what was synced and nothing else. */
+  crashKeepingNothing(): MemoryFiles {
+    return this.#crash({ kind: "power-loss-keeping-nothing" });
+  }
+
+  /** The death of the process: everything is there, and what was not synced can be lost later. */
+  crashKeepingEverything(): MemoryFiles {
+    return this.#crash({ kind: "process-death" });
+  }
+
+  fail(fault: Fault): void {
+    this.#faults.add(fault);
+  }
+
+  clearFaults(): void {
+    this.#faults.clear();
+  }
+
+  /** How often an operation was asked for since these files came to be. */
+  count(operation: FileOperation): number {
+    return this.#faults.counts.get(operation) ?? 0;
+  }
+
+  /** Every count that is not zero. */
+  counts(): Partial<Record<FileOperation, number>> {
+    return Object.fromEntries(this.#faults.counts);
+  }
+
+  async open(path: string, mode: OpenMode): Promise<MemoryFileHandle> {
+    await this.#enter("open", path);
+    const create = mode.access === "create";
+    const file = create ? this.#disk.createFile(path) : this.#disk.findFile(path);
+    this.#disk.handleOpened(file);
+    return new MemoryFileHandle({
+      path,
+      file,
+      writable: mode.access !== "read",
+      disk: this.#disk,
+      faults: this.#faults,
+      before: (event) => this.before?.(event),
+      assertAlive: () => this.#assertAlive(),
+    });
+  }
+
+  async readFile(path: string): Promise<Uint8Array> {
+    await this.#enter("readFile", path);
+    return contentsOf(this.#disk.findFile(path));
+  }
+
+  async list(path: string): Promise<string[]> {
+    await this.#enter("list", path);
+    return [...this.#disk.findDirectory(path).entries.keys()].sort();
+  }
+
+  async stat(path: string): Promise<FileStat> {
+    await this.#enter("stat", path);
+    const inode = this.#disk.find(path);
+    if (inode.kind === "directory") return { kind: "directory", sizeBytes: 0, allocatedBytes: 0 };
+    return { kind: "file", sizeBytes: inode.sizeBytes, allocatedBytes: inode.allocatedBytes };
+  }
+
+  async makeDirectory(path: string): Promise<string[]> {
+    await this.#enter("makeDirectory", path);
+    return this.#disk.makeDirectory(path);
+  }
+
+  async link(from: string, to: string): Promise<void> {
+    await this.#enter("link", to);
+    this.#disk.link(from, to);
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.#enter("rename", to);
+    this.#disk.rename(from, to);
+  }
+
+  async remove(path: string): Promise<void> {
+    await this.#enter("remove", path);
+    this.#disk.remove(path);
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    this.#assertAlive();
+    const point = this.#disk.beginSyncDirectory(path);
+    await this.#enter("syncDirectory", path);
+    this.#disk.endSyncDirectory(point);
+  }
+
+  async space(path: string): Promise<Space> {
+    await this.#enter("space", path);
+    this.#disk.find(path);
+    return { totalBytes: this.#disk.capacityBytes, freeBytes: this.#disk.freeBytes };
+  }
+
+  async lock(path: string): Promise<FileLock> {
+    await this.#enter("lock", path);
+    const inode = this.#lockFile(path);
+    if (this.#locked.has(inode)) {
+      throw new KelpieError("busy", `lock ${path}: somebody holds it`);
+    }
+    this.#locked.add(inode);
+    return {
+      release: async () => {
+        this.#locked.delete(inode);
+      },
+    };
+  }
+
+  #lockFile(path: string): Inode {
+    const parent = this.#disk.findDirectory(posix.dirname(path));
+    return parent.entries.get(posix.basename(path)) ?? this.#disk.createFile(path);
+  }
+
+  #crash(crash: Crash): MemoryFiles {
+    this.#assertAlive();
+    this.#crashed = true;
+    return new MemoryFiles({}, this.#disk.afterCrash(crash));
+  }
+
+  async #enter(operation: FileOperation, path: string): Promise<void> {
+    this.#assertAlive();
+    const fault = this.#faults.meet({ operation, path });
+    const held = this.before?.({ operation, path });
+    if (held !== undefined) await held;
+    this.#assertAlive();
+    if (fault !== undefined) throw faultError(fault, path);
+  }
+
+  #assertAlive(): void {
+    if (this.#crashed) throw new KelpieError("closed", "the machine of these files has crashed");
+  }
+}
+
+function contentsOf(file: MemoryFile): Uint8Array {
+  const bytes = new Uint8Array(file.sizeBytes);
+  file.read(bytes, 0);
+  return bytes;
+}

@@ -1,0 +1,34 @@
+import { pino } from "pino";
+import type { Log } from "../log.ts";
+
+export type LogLevel = pino.LevelWithSilent;
+
+export interface NodeLogSettings {
+  /** The least severe level that is written. "silent" writes nothing. */
+  level: LogLevel;
+  /** A file descriptor to write to; standard error by default. */
+  fd?: number;
+}
+
+/** One line of JSON per event, on standard error: standard output belongs to the commands. */
+export function createNodeLog(settings: NodeLogSettings): Log {
+  // Synchronous, so that the line that says why the process ends is written before it does. There
+  // is nothing on the I/O path to slow down.
+  const out = pino.destination({ fd: settings.fd ?? 2, sync: true });
+  const logger = pino(
+    {
+      level: settings.level,
+      base: { pid: process.pid },
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+      serializers: { error: pino.stdSerializers.err, err: pino.stdSerializers.err },
+    },
+    out,
+  );
+  return {
+    debug: (event, fields) => logger.debug(fields ?? {}, event),
+    info: (event, fields) => logger.info(fields ?? {}, event),
+    warn: (event, fields) => logger.warn(fields ?? {}, event),
+    error: (event, fields) => logger.error(fields ?? {}, event),
+  };
+}

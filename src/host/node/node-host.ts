@@ -1,0 +1,25 @@
+import type { Host } from "../host.ts";
+import { createNodeClock } from "./clock.ts";
+import { createNodeFiles } from "./files.ts";
+import { createNodeLog, type LogLevel } from "./log.ts";
+import { createNodeNet } from "./net.ts";
+import { createNodeRandom } from "./random.ts";
+import { createNodeTimers } from "./timers.ts";
+
+export interface NodeHostSettings {
+  /** "info" by default. */
+  logLevel?: LogLevel;
+}
+
+/** The real world: this machine's clock, files and sockets. It holds nothing that must be closed. */
+export function createNodeHost(settings: NodeHostSettings = {}): Host {
+  const log = createNodeLog({ level: settings.logLevel ?? "info" });
+  return {
+    clock: createNodeClock(),
+    timers: createNodeTimers(),
+    random: createNodeRandom(),
+    files: createNodeFiles(),
+    net: createNodeNet({ log }),
+    log,
+  };
+}

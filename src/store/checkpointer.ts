@@ -1,0 +1,186 @@
+import { KelpieError } from "../base/errors.ts";
+import type { Host } from "../host/host.ts";
+import type { Backend } from "./backend/backend.ts";
+import type { Catalog } from "./catalog.ts";
+import {
+  type Checkpoint,
+  encodeCheckpoint,
+  type LogRow,
+  type PointRow,
+  type SegmentRow,
+} from "./formats/checkpoint.ts";
+import { catalogPrefix, checkpointKey, checkpointPrefix, parseNumbered } from "./keys.ts";
+import type { LogWriter } from "./log/log-writer.ts";
+import type { Root } from "./map/nodes.ts";
+import { MapWriter } from "./map/map-writer.ts";
+import type { Point } from "./point.ts";
+import { listAll } from "./recovery.ts";
+import type { StoreState } from "./state.ts";
+
+export interface CheckpointComponents {
+  state: StoreState;
+  catalog: Catalog;
+  backend: Backend;
+  host: Host;
+  /** The state of the layer above, as plain data. */
+  saveRegistry: () => unknown;
+  /** Runs its argument when no branch operation is under way. */
+  whenStill: <T>(action: () => T) => Promise<T>;
+}
+
+interface Captured {
+  roots: { row: PointRow; point: Point; root: Root }[];
+  segments: SegmentRow[];
+  logs: LogRow[];
+  writers: LogWriter[];
+  records: number;
+  registry: unknown;
+  nextId: number;
+  nextSegmentId: number;
+}
+
+/**
+ * Writes checkpoints: the changed nodes of maps, then one object that says where everything stands.
+ * The state is taken in one turn of the loop, between two batches of every log; from then on writers
+ * copy what they change, and nothing waits.
+ */
+export class Checkpointer {
+  readonly #components: CheckpointComponents;
+  #number: number;
+  /** Root references of the newest checkpoint that this process wrote. */
+  roots: number[] | undefined;
+  /** Segments below it in each log, by log, are not needed for recovery by the newest checkpoint. */
+  #floors = new Map<number, number>();
+
+  constructor(settings: { number: number }, components: CheckpointComponents) {
+    this.#number = settings.number;
+    this.#components = components;
+  }
+
+  get number(): number {
+    return this.#number;
+  }
+
+  /** Whether recovery would still read the segment for its batches. */
+  needsForReplay(log: number, segment: number): boolean {
+    const floor = this.#floors.get(log);
+    return floor === undefined || segment >= floor;
+  }
+
+  async write(): Promise<void> {
+    const { state, backend, host, whenStill } = this.#components;
+    const { captured, floors } = await whenStill(() => ({
+      captured: this.#capture(),
+      floors: this.#captureFloors(),
+    }));
+    const writer = new MapWriter(
+      { nextNumber: state.nextMap },
+      { backend, nodes: state.nodes, timers: host.timers },
+    );
+    const points: PointRow[] = [];
+    for (const { row, root } of captured.roots) {
+      const reference = await writer.store(root);
+      points.push([row[0], row[1], row[2], row[3], reference, row[5], row[6]]);
+    }
+    // Numbers of objects that could not be put are not used again either.
+    state.nextMap = writer.nextNumber + 1;
+    await writer.finish();
+    state.nextMap = Math.max(state.nextMap, writer.nextNumber);
+    for (const object of writer.objects) state.mapObjects.byNumber.set(object.number, object);
+    // Durability: the maps must not name a batch that power loss could still cut off.
+    for (const log of captured.writers) await log.flush();
+    await this.#publish(captured, points);
+    this.#floors = floors;
+    this.roots = points.map((row) => row[4]);
+    await this.#removeOld(captured.records);
+  }
+
+  /** Forgets what a log needed that nothing will be appended to any more. */
+  #captureFloors(): Map<number, number> {
+    const { state } = this.#components;
+    const floors = new Map<number, number>();
+    for (const segment of state.segments.values()) floors.set(segment.log, Infinity);
+    for (const log of state.logs.values()) {
+      floors.set(log.log, log.writer?.appliedPlace.segment ?? 0);
+    }
+    return floors;
+  }
+
+  #capture(): Captured {
+    const { state, catalog, saveRegistry } = this.#components;
+    const roots: Captured["roots"] = [];
+    for (const point of state.points.values()) {
+      const parent = point.parent?.id ?? 0;
+      const deleted = point.deleted ? 1 : 0;
+      const { id, sizeBytes, mappedBlocks, exclusiveBlocks } = point;
+      const row: PointRow = [id, parent, sizeBytes, deleted, 0, mappedBlocks, exclusiveBlocks];
+      roots.push({ row, point, root: point.map.share() });
+    }
+    // Parents first: a chunk copied from one that was never stored learns where that one went.
+    roots.sort((a, b) => a.point.id - b.point.id);
+    const segments: SegmentRow[] = [];
+    for (const s of state.segments.values()) {
+      segments.push([
+        s.id, s.log, s.number, s.ownerOf().id, s.blocks, s.live, s.endUnits, s.generation,
+        s.bytes, s.bodyBlocks,
+      ]);
+    }
+    const logs: LogRow[] = [];
+    const writers: LogWriter[] = [];
+    for (const { log, owners, writer, covered } of state.logs.values()) {
+      const owner = owners.at(-1)?.owner.id ?? 0;
+      const place = writer?.appliedPlace ?? covered;
+      logs.push([log, owner, place.segment, place.units, place.crc]);
+      if (writer !== undefined) writers.push(writer);
+    }
+    state.nodes.dirtyBytes = 0;
+    return {
+      roots,
+      segments,
+      logs,
+      writers,
+      records: catalog.last,
+      registry: saveRegistry(),
+      nextId: state.nextId,
+      nextSegmentId: state.segments.nextId,
+    };
+  }
+
+  async #publish(captured: Captured, points: PointRow[]): Promise<void> {
+    const { state, backend, host } = this.#components;
+    const number = this.#number + 1;
+    const checkpoint: Checkpoint = {
+      number,
+      records: captured.records,
+      timeMs: host.clock.nowMs(),
+      nextId: captured.nextId,
+      nextSegmentId: captured.nextSegmentId,
+      nextMap: state.nextMap,
+      points,
+      segments: captured.segments,
+      logs: captured.logs,
+      maps: [...state.mapObjects.byNumber.values()].map((o) => [o.number, o.generation, o.bytes]),
+      registry: captured.registry,
+    };
+    // A number once tried is not tried again with other content.
+    this.#number = number;
+    const outcome = await backend.putIfAbsent(checkpointKey(number), encodeCheckpoint(checkpoint));
+    // Durability: from here on recovery begins with this checkpoint.
+    if (outcome !== "created") {
+      throw new KelpieError("io", `${checkpointKey(number)} could not be created: ${outcome}`);
+    }
+  }
+
+  /** Older checkpoints, and the records that this one holds. */
+  async #removeOld(records: number): Promise<void> {
+    const { backend } = this.#components;
+    for (const key of await listAll(backend, checkpointPrefix)) {
+      const number = parseNumbered(checkpointPrefix, key)?.number;
+      if (number !== undefined && number < this.#number) await backend.delete(key);
+    }
+    for (const key of await listAll(backend, catalogPrefix)) {
+      const number = parseNumbered(catalogPrefix, key)?.number;
+      if (number !== undefined && number <= records) await backend.delete(key);
+    }
+  }
+}

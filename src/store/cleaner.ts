@@ -1,0 +1,216 @@
+import { KelpieError } from "../base/errors.ts";
+import type { FileHandle, Files } from "../host/files.ts";
+import type { Backend } from "./backend/backend.ts";
+import { entryKind, entryOfWords, unitBytes } from "./formats/batch.ts";
+import { encodeBodyIndex, segmentBodyKind } from "./formats/body.ts";
+import { chunkBlocks } from "./formats/map-node.ts";
+import { segmentKey } from "./keys.ts";
+import { readSeal, readSegmentHeader, scanBatches } from "./log/segment-scan.ts";
+import { positionsAt } from "./map/nodes.ts";
+import { blockBytes } from "./read-blocks.ts";
+import type { Segment } from "./segment.ts";
+import { pathOf, readBodyIndex, type SegmentReader } from "./segment-reader.ts";
+import type { StoreState } from "./state.ts";
+
+/** A written block: where it stands, which block of the disk it is, and its checksum. */
+export interface WrittenBlock {
+  position: number;
+  block: number;
+  crc: number;
+}
+
+export interface CleanerComponents {
+  state: StoreState;
+  backend: Backend;
+  files: Files;
+  reader: SegmentReader;
+  /** Whether recovery would still read the segment as it was written. */
+  needsForReplay: (log: number, segment: number) => boolean;
+  /** Makes everything durable that has been overwritten so far. */
+  flushLogs: () => Promise<void>;
+}
+
+/** A segment is not worth rewriting for less dead space than this share of it. */
+const deadShareMin = 0.12;
+
+/**
+ * Returns the space of dead blocks: rewrites a segment without them, or removes it. Locations stay as they
+ * are, so that no map changes and nobody waits.
+ *
+ * A block is dead when the owner of its segment no longer maps it. Counts choose the segment; what goes
+ * is decided by looking each block up.
+ */
+export class Cleaner {
+  readonly #components: CleanerComponents;
+  cleaned = 0;
+  freedBytes = 0;
+
+  constructor(components: CleanerComponents) {
+    this.#components = components;
+  }
+
+  /** Bytes of all segments, and of the blocks in them that some point maps. */
+  totals(): { usedBytes: number; liveBytes: number } {
+    let usedBytes = 0;
+    let liveBytes = 0;
+    for (const segment of this.#components.state.segments.values()) {
+      usedBytes += segment.bytes;
+      liveBytes += segment.live * blockBytes;
+    }
+    return { usedBytes, liveBytes };
+  }
+
+  /** The segment with the largest dead share, if it is worth it. */
+  next(): Segment | undefined {
+    let best: Segment | undefined;
+    let bestShare = deadShareMin;
+    for (const segment of this.#components.state.segments.values()) {
+      if (!segment.sealed) continue;
+      const share = 1 - (segment.live * blockBytes) / Math.max(1, segment.bytes);
+      if (share <= bestShare && segment.live > 0) continue;
+      if (this.#components.needsForReplay(segment.log, segment.number)) continue;
+      if (segment.live === 0) return segment;
+      best = segment;
+      bestShare = share;
+    }
+    return best;
+  }
+
+  /** Segments of which nothing lives; they cost nothing to remove. */
+  *dead(): Generator<Segment> {
+    for (const segment of this.#components.state.segments.values()) {
+      const { live, sealed, log, number } = segment;
+      if (live === 0 && sealed && !this.#components.needsForReplay(log, number)) yield segment;
+    }
+  }
+
+  async clean(segment: Segment): Promise<void> {
+    const { backend, state, reader, flushLogs } = this.#components;
+    const before = segment.bytes;
+    const old = segment.generation;
+    const path = pathOf(backend, segmentKey(segment.log, segment.number, old));
+    const live = await this.#liveBlocks(segment, path);
+    segment.live = live.length;
+    // Durability: what overwrote the dead blocks must not be lost once they are gone.
+    await flushLogs();
+    if (live.length === 0) {
+      state.segments.remove(segment);
+    } else {
+      await this.#rewrite(segment, live);
+    }
+    reader.forget(segment);
+    await backend.delete(segmentKey(segment.log, segment.number, old));
+    this.cleaned++;
+    this.freedBytes += before - (live.length === 0 ? 0 : segment.bytes);
+  }
+
+  async #liveBlocks(segment: Segment, path: string): Promise<WrittenBlock[]> {
+    const handle = await this.#components.files.open(path, { access: "read" });
+    try {
+      const written = await writtenBlocks(handle, segment);
+      const live: WrittenBlock[] = [];
+      for (const block of written) if (await this.#isLive(segment, block)) live.push(block);
+      live.sort((a, b) => a.position - b.position);
+      return live;
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #isLive(segment: Segment, written: WrittenBlock): Promise<boolean> {
+    const { map } = segment.ownerOf();
+    const index = Math.floor(written.block / chunkBlocks);
+    let chunk = map.lookup(index);
+    while (chunk === "absent") {
+      await map.load(index);
+      chunk = map.lookup(index);
+    }
+    const slot = written.block % chunkBlocks;
+    const words = chunk?.words;
+    return words?.[slot] === segment.id && words[positionsAt + slot] === written.position;
+  }
+
+  async #rewrite(segment: Segment, live: WrittenBlock[]): Promise<void> {
+    const { backend, reader } = this.#components;
+    const words = new Uint32Array(live.length * 4);
+    const blocks: Uint8Array[] = [];
+    for (let first = 0; first < live.length; ) {
+      const start = live[first] as WrittenBlock;
+      let count = 1;
+      while (live[first + count]?.position === start.position + count * 8) count++;
+      const bytes = Buffer.allocUnsafe(count * blockBytes);
+      // A damaged block is copied as it is: its checksum in the map goes on telling.
+      await reader.read(segment, start.position, bytes);
+      blocks.push(bytes);
+      first += count;
+    }
+    live.forEach(({ position, block, crc }, at) => {
+      words.set([position, crc, block >>> 0, Math.floor(block / 0x100000000)], at * 4);
+    });
+    const { log, number } = segment;
+    for (let generation = segment.generation + 1; ; generation++) {
+      const index = encodeBodyIndex(segmentBodyKind, { log, number, generation, words });
+      const key = segmentKey(log, number, generation);
+      const outcome = await backend.putIfAbsent(key, [...index, ...blocks]);
+      // Left over from a clean that a crash cut off: it is removed with the next one.
+      if (outcome === "exists") continue;
+      if (outcome === "unknown") throw new KelpieError("io", `${key} could not be created`);
+      segment.generation = generation;
+      segment.bodyBlocks = live.length;
+      segment.bytes = sum([...index, ...blocks]);
+      return;
+    }
+  }
+}
+
+/** What the current body of a segment holds, dead or alive. */
+export async function writtenBlocks(
+  handle: FileHandle,
+  segment: Segment,
+): Promise<WrittenBlock[]> {
+  if (segment.generation > 0) {
+    const { words } = await readBodyIndex(handle, segment);
+    return Array.from({ length: words.length / 4 }, (_, at) => ({
+      position: words[at * 4] as number,
+      crc: words[at * 4 + 1] as number,
+      block: (words[at * 4 + 2] as number) + (words[at * 4 + 3] as number) * 0x100000000,
+    }));
+  }
+  const { entries, crcs } = await rawSummary(handle, segment);
+  const blocks: WrittenBlock[] = [];
+  let crcAt = 0;
+  for (let index = 0; index < entries.length / 4; index++) {
+    const entry = entryOfWords(entries, index);
+    if (entry.kind !== entryKind.data) continue;
+    for (let offset = 0; offset < entry.count; offset++) {
+      const crc = crcs[crcAt++] as number;
+      blocks.push({ position: entry.position + offset * 8, block: entry.block + offset, crc });
+    }
+  }
+  return blocks;
+}
+
+async function rawSummary(handle: FileHandle, segment: Segment) {
+  const name = { log: segment.log, segment: segment.number };
+  const seal = await readSeal(handle, name);
+  if (seal?.endUnits === segment.endUnits) return seal.summary;
+  const header = await readSegmentHeader(handle);
+  const key = segmentKey(segment.log, segment.number);
+  if (header === undefined) throw new KelpieError("corrupt", `${key} has no valid header`);
+  const scan = await scanBatches(handle, {
+    ...name,
+    units: 1,
+    previous: header.crc,
+    verifyFromUnits: Number.POSITIVE_INFINITY,
+    limitUnits: segment.endUnits,
+  });
+  if (scan.endUnits !== segment.endUnits) {
+    const at = scan.endUnits * unitBytes;
+    throw new KelpieError("corrupt", `${key} cannot be read beyond byte ${at}`);
+  }
+  return scan.summary;
+}
+
+function sum(chunks: readonly Uint8Array[]): number {
+  return chunks.reduce((bytes, chunk) => bytes + chunk.length, 0);
+}

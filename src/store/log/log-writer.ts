@@ -1,0 +1,530 @@
+import { assert } from "../../base/assert.ts";
+import { isPending } from "../../base/completion.ts";
+import { KelpieError, messageOf } from "../../base/errors.ts";
+import type { Files } from "../../host/files.ts";
+import type { Log } from "../../host/log.ts";
+import { blockUnits, type EntryKind, unitBytes } from "../formats/batch.ts";
+import type { Segment } from "../segment.ts";
+import { type EncodedBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
+import { readBack } from "./read-back.ts";
+
+/** What a log writes: blocks, or that a range is a hole or zeros. */
+export interface AppendOperation {
+  kind: EntryKind;
+  /** First block, and how many. */
+  block: number;
+  count: number;
+  /** Of data: together `count` blocks. They must not change until the append completes. */
+  chunks: readonly Uint8Array[];
+  /** Of data: one checksum a block. */
+  crcs: Uint32Array;
+}
+
+/** What the log needs of the point that it writes for. */
+export interface LogSink {
+  /** Makes a segment known, owned by whoever owns this log's segments from `number` on. */
+  createSegment(log: number, number: number): Segment;
+  /** Nothing was written to it. */
+  dropSegment(segment: Segment): void;
+  /** Brings in what `apply` will need. Asked again until it says that there is nothing to wait for. */
+  prepare(operations: readonly AppendOperation[]): Promise<void> | undefined;
+  /** The operation stands in the segment, its first block at `position` units. */
+  apply(operation: AppendOperation, segment: Segment, position: number): void;
+  /** A sync failed for segments that a pending snapshot needs: it must be given up, now. */
+  giveUpCutsAfter(segmentNumber: number): void;
+}
+
+export interface LogWriterSettings {
+  log: number;
+  /** The first segment number to use. */
+  first: number;
+  storeId: Uint8Array;
+  /** Directory that holds this log's segment files, named by `fileName`. */
+  directory: string;
+  fileName: (number: number) => string;
+  segmentBytesMax: number;
+  /** The active segment is synced in the background each time this much was appended. */
+  syncBytes: number;
+}
+
+interface Waiting extends AppendOperation {
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+interface FlushWaiter {
+  target: number;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+/** Blocks gathered into one batch, from operations that wait at the same time. */
+const gatherBlocksMax = 2048;
+const gatherOperationsMax = 1024;
+/** Times that a failed sync is answered by writing its data again elsewhere. */
+const syncRepairsMax = 3;
+
+/**
+ * Appends to one log: the numbered segments written during one opening of a disk. Operations that
+ * arrive together leave in one write. One append is under way at a time, so that what a crash leaves
+ * is always a prefix.
+ */
+export class LogWriter {
+  readonly log: number;
+  readonly #settings: LogWriterSettings;
+  readonly #files: Files;
+  readonly #logger: Log;
+  readonly #sink: LogSink;
+  #queue: Waiting[] = [];
+  #pumping = false;
+  #scheduled = false;
+  #holds = 0;
+  #idleWaiters: (() => void)[] = [];
+  #current: OpenSegment | undefined;
+  #next: number;
+  /** What the next segment continues. */
+  #chain: SegmentPlace | undefined;
+  /** Segments with something that is not synced, oldest first. */
+  #unsynced: OpenSegment[] = [];
+  #background = new Set<Promise<void>>();
+  #flushWaiters: FlushWaiter[] = [];
+  #syncing: Promise<void> | undefined;
+  /** Batches applied, and of those how many are known to be synced. */
+  #applied = 0;
+  #synced = 0;
+  #bytesSinceSync = 0;
+  #syncedPlace = { segment: 0, units: 0 };
+  #failed: KelpieError | undefined;
+  #directoryMade = false;
+  syncs = 0;
+  appendedBytes = 0;
+
+  constructor(
+    settings: LogWriterSettings,
+    components: { files: Files; log: Log; sink: LogSink },
+  ) {
+    this.log = settings.log;
+    this.#settings = settings;
+    this.#files = components.files;
+    this.#logger = components.log;
+    this.#sink = components.sink;
+    this.#next = settings.first;
+  }
+
+  /** Set when data could neither be synced nor read back; nothing more is accepted. */
+  get failed(): KelpieError | undefined {
+    return this.#failed;
+  }
+
+  get nextNumber(): number {
+    return this.#next;
+  }
+
+  /** Up to where the maps have what this log holds, for a checkpoint. */
+  get appliedPlace(): SegmentPlace {
+    const nothing = { segment: this.#next, units: 0, crc: 0 };
+    return this.#current?.place ?? this.#chain ?? nothing;
+  }
+
+  /** Completes when the operation is handed to the system and applied to the map. */
+  append(operation: AppendOperation): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#failed !== undefined) {
+        reject(this.#failed);
+        return;
+      }
+      this.#queue.push({ ...operation, resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  /** Completes when all operations that were queued before it are applied, or have failed. */
+  drained(): Promise<void> {
+    if (this.#queue.length === 0 && !this.#pumping) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ ...barrier, resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  /** Everything applied before the call is safe from power loss when it completes. */
+  flush(): Promise<void> | undefined {
+    if (this.#failed !== undefined) return Promise.reject(this.#failed);
+    if (this.#synced >= this.#applied) return undefined;
+    return new Promise((resolve, reject) => {
+      this.#flushWaiters.push({ target: this.#applied, resolve, reject });
+      this.#startSync();
+    });
+  }
+
+  /** Stops appending; completes when no append is under way. Operations wait until `release`. */
+  hold(): Promise<void> {
+    this.#holds++;
+    if (!this.#pumping) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#idleWaiters.push(resolve);
+    });
+  }
+
+  release(): void {
+    assert(this.#holds > 0);
+    this.#holds--;
+    if (this.#queue.length > 0) this.#schedule();
+  }
+
+  /** While held: ends the current segment. What comes from now on is in the returned one or later. */
+  cut(): number {
+    assert(this.#holds > 0 && !this.#pumping);
+    this.#endCurrent();
+    return this.#next;
+  }
+
+  /** Syncs, seals and closes. Nothing may be queued any more. */
+  async close(): Promise<void> {
+    await this.hold();
+    try {
+      await this.flush();
+      this.#endCurrent();
+      await Promise.all(this.#background);
+      // The seals were written after the flush; they too shall be there after power loss.
+      await this.#syncAll();
+    } finally {
+      await Promise.all(this.#background);
+      this.#failed ??= new KelpieError("closed", `log ${this.log} is closed`);
+    }
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#pumping || this.#holds > 0) return;
+    this.#scheduled = true;
+    // Everything that arrives in the same turn shares one append.
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      void this.#pump();
+    });
+  }
+
+  async #pump(): Promise<void> {
+    if (this.#pumping || this.#holds > 0) return;
+    this.#pumping = true;
+    while (this.#queue.length > 0 && this.#holds === 0) {
+      const batch = this.#take();
+      try {
+        const operations = batch.filter((operation) => operation.count > 0);
+        if (operations.length > 0) {
+          // Not awaited when there is nothing to wait for: acknowledging in the same turn matters.
+          for (let wait = this.#sink.prepare(operations); wait !== undefined; ) {
+            await wait;
+            wait = this.#sink.prepare(operations);
+          }
+          const done = this.#appendBatch(operations);
+          if (isPending(done)) await done;
+        }
+        for (const operation of batch) operation.resolve();
+      } catch (error) {
+        for (const operation of batch) operation.reject(error);
+      }
+    }
+    this.#pumping = false;
+    const waiters = this.#idleWaiters;
+    this.#idleWaiters = [];
+    for (const resolve of waiters) resolve();
+    if (this.#queue.length > 0) this.#schedule();
+  }
+
+  #take(): Waiting[] {
+    let blocks = 0;
+    let count = 0;
+    for (const operation of this.#queue) {
+      blocks += operation.chunks.length === 0 ? 0 : operation.count;
+      if (count > 0 && (blocks > gatherBlocksMax || count >= gatherOperationsMax)) break;
+      count++;
+    }
+    if (count === this.#queue.length) {
+      const all = this.#queue;
+      this.#queue = [];
+      return all;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  #appendBatch(operations: readonly AppendOperation[]): void | Promise<void> {
+    if (this.#failed !== undefined) throw this.#failed;
+    const current = this.#current;
+    if (current === undefined || current.isFull(operations, this.#settings.segmentBytesMax)) {
+      return this.#appendToNew(operations);
+    }
+    return this.#appendTo(current, operations);
+  }
+
+  async #appendToNew(operations: readonly AppendOperation[]): Promise<void> {
+    this.#endCurrent();
+    const current = await this.#openNext();
+    await this.#appendTo(current, operations);
+  }
+
+  #appendTo(open: OpenSegment, operations: readonly AppendOperation[]): void | Promise<void> {
+    const batch = open.encode(operations, this.#syncedPlace);
+    const finish = () => {
+      open.accept(batch);
+      this.#applied++;
+      this.#applyAll(open, batch, operations);
+      this.#noteUnsynced(open, batch.bytes);
+    };
+    let written: void | Promise<void>;
+    try {
+      written = open.handle.write(batch.chunks, batch.offset);
+    } catch (error) {
+      return this.#appendFailed(open, error);
+    }
+    if (!isPending(written)) return finish();
+    return written.then(finish, (error) => this.#appendFailed(open, error));
+  }
+
+  #applyAll(
+    open: OpenSegment,
+    batch: EncodedBatch,
+    operations: readonly AppendOperation[],
+  ): void {
+    let position = batch.blocksAt;
+    for (const operation of operations) {
+      this.#sink.apply(operation, open.segment, position);
+      position += operation.crcs.length * blockUnits;
+    }
+  }
+
+  #noteUnsynced(open: OpenSegment, bytes: number): void {
+    if (this.#unsynced.at(-1) !== open) this.#unsynced.push(open);
+    this.#bytesSinceSync += bytes;
+    this.appendedBytes += bytes;
+    if (this.#bytesSinceSync >= this.#settings.syncBytes) this.#startSync();
+  }
+
+  /** Part of the batch may stand there: cut it off, and go on in a new segment. */
+  async #appendFailed(open: OpenSegment, error: unknown): Promise<never> {
+    this.#logger.error("append failed", { log: this.log, error: messageOf(error) });
+    this.#current = undefined;
+    if (open.isEmpty) {
+      this.#sink.dropSegment(open.segment);
+      await open.discard(this.#files);
+      throw error;
+    }
+    this.#chain = open.place;
+    try {
+      await open.handle.truncate(open.units * unitBytes);
+    } catch {
+      // The next segment's header says where this one ends; the rest is void in any case.
+    }
+    this.#inBackground(this.#seal(open));
+    throw error;
+  }
+
+  async #openNext(): Promise<OpenSegment> {
+    const { directory } = this.#settings;
+    if (!this.#directoryMade) {
+      for (const made of await this.#files.makeDirectory(directory)) {
+        // Durability: a log's directory must be there before anything in it can count.
+        await this.#files.syncDirectory(parentOf(made));
+      }
+      this.#directoryMade = true;
+    }
+    const number = this.#next++;
+    const path = `${directory}/${this.#settings.fileName(number)}`;
+    // It is known before its file is there: a file that is not known is nobody's.
+    const segment = this.#sink.createSegment(this.log, number);
+    try {
+      const handle = await this.#files.open(path, { access: "create" });
+      const { storeId } = this.#settings;
+      this.#current = new OpenSegment(segment, handle, { storeId, continues: this.#chain });
+      return this.#current;
+    } catch (error) {
+      this.#sink.dropSegment(segment);
+      throw error;
+    }
+  }
+
+  #endCurrent(): void {
+    const open = this.#current;
+    if (open === undefined) return;
+    this.#current = undefined;
+    this.#chain = open.place;
+    this.#inBackground(this.#seal(open));
+  }
+
+  /** Only a help for recovery and cleaning: a segment without a seal is scanned. */
+  async #seal(open: OpenSegment): Promise<void> {
+    try {
+      await open.seal();
+    } catch (error) {
+      this.#logger.warn("sealing failed", { log: this.log, error: messageOf(error) });
+    }
+    // Its last sync closes it. It keeps its place: segments are synced in order.
+    if (!this.#unsynced.includes(open)) this.#unsynced.unshift(open);
+  }
+
+  #inBackground(work: Promise<void>): void {
+    this.#background.add(work);
+    void work.finally(() => this.#background.delete(work));
+  }
+
+  #startSync(): void {
+    if (this.#syncing !== undefined || this.#failed !== undefined) return;
+    this.#syncing = this.#syncLoop().finally(() => {
+      this.#syncing = undefined;
+      if (this.#flushWaiters.length > 0) this.#startSync();
+    });
+    this.#inBackground(this.#syncing);
+  }
+
+  async #syncLoop(): Promise<void> {
+    do {
+      this.#bytesSinceSync = 0;
+      const target = this.#applied;
+      const place = this.appliedPlace;
+      try {
+        await this.#syncAll();
+        this.#synced = Math.max(this.#synced, target);
+        this.#syncedPlace = { segment: place.segment, units: place.units };
+      } catch (error) {
+        await this.#repair(error);
+      }
+      // Whatever happened, nobody may wait for ever.
+      this.#answerFlushes();
+    } while (this.#flushWaiters.length > 0 && this.#failed === undefined);
+  }
+
+  #answerFlushes(): void {
+    const waiters = this.#flushWaiters;
+    this.#flushWaiters = [];
+    for (const waiter of waiters) {
+      // Durability: a flush is answered here, after every sync that it needs has returned.
+      if (this.#failed !== undefined) waiter.reject(this.#failed);
+      else if (waiter.target <= this.#synced) waiter.resolve();
+      else this.#flushWaiters.push(waiter);
+    }
+  }
+
+  /** In order: no segment counts without the ones before it. */
+  async #syncAll(): Promise<void> {
+    for (const open of [...this.#unsynced]) await this.#syncSegment(open);
+  }
+
+  async #syncSegment(open: OpenSegment): Promise<void> {
+    const place = open.place;
+    const ended = open.ended;
+    this.syncs++;
+    try {
+      await open.handle.sync();
+      if (!open.named) {
+        // Durability: the file's name, without which its data is lost.
+        await this.#files.syncDirectory(this.#settings.directory);
+        open.named = true;
+      }
+    } catch (cause) {
+      throw new SyncFailure(open, cause);
+    }
+    open.syncedPlace = place;
+    const settled = ended || (open === this.#current && open.units === place.units);
+    if (settled) this.#unsynced = this.#unsynced.filter((other) => other !== open);
+    if (ended) await open.handle.close();
+  }
+
+  /**
+   * After a failed sync the kernel has dropped the pages and a retry would succeed without the data
+   * ever having been written. So what is not known to be synced is read back, checked, and appended
+   * to a new segment.
+   */
+  async #repair(error: unknown): Promise<void> {
+    await this.hold();
+    try {
+      if (!(error instanceof SyncFailure)) throw error;
+      this.#logger.error("sync failed; writing the data again", {
+        log: this.log,
+        segment: error.open.segment.number,
+        error: messageOf(error.cause),
+      });
+      this.#sink.giveUpCutsAfter(error.open.segment.number);
+      for (let attempt = 1; ; attempt++) {
+        try {
+          await this.#rewriteUnsynced();
+          return;
+        } catch (again) {
+          if (!(again instanceof SyncFailure) || attempt === syncRepairsMax) throw again;
+        }
+      }
+    } catch (cause) {
+      this.#failed = new KelpieError("io", "the disk's data could not be made durable", {
+        cause,
+        remedy: "The disk is read-only until it is reopened; look at the host's disk first.",
+      });
+      this.#logger.error("log failed", { log: this.log, error: messageOf(cause) });
+    } finally {
+      this.release();
+    }
+  }
+
+  async #rewriteUnsynced(): Promise<void> {
+    const old = this.#unsynced;
+    const first = old[0];
+    assert(first !== undefined);
+    const batches: AppendOperation[][] = [];
+    for (const open of old) batches.push(...(await readBack(open)));
+    this.#current = undefined;
+    this.#chain = first.syncedPlace;
+    if (this.#chain.units === 0) this.#chain = first.continues;
+    const open = await this.#openNext();
+    const apply: (() => void)[] = [];
+    for (const operations of batches) {
+      const batch = open.encode(operations, this.#syncedPlace);
+      await open.handle.write(batch.chunks, batch.offset);
+      open.accept(batch);
+      apply.push(() => this.#applyAll(open, batch, operations));
+    }
+    const target = this.#applied;
+    this.syncs++;
+    try {
+      await open.handle.sync();
+      await this.#files.syncDirectory(this.#settings.directory);
+    } catch (cause) {
+      throw new SyncFailure(open, cause);
+    }
+    open.named = true;
+    open.syncedPlace = open.place;
+    const all = batches.flat();
+    for (let wait = this.#sink.prepare(all); wait !== undefined; wait = this.#sink.prepare(all)) {
+      await wait;
+    }
+    // All at once: nobody sees an older state in between.
+    for (const step of apply) step();
+    this.#unsynced = [];
+    this.#synced = target;
+    this.#syncedPlace = { segment: open.segment.number, units: open.units };
+    for (const gone of old) {
+      gone.segment.endUnits = Math.max(1, gone.syncedPlace.units);
+      await gone.handle.close();
+    }
+  }
+}
+
+class SyncFailure extends Error {
+  readonly open: OpenSegment;
+
+  constructor(open: OpenSegment, cause: unknown) {
+    super("sync failed", { cause });
+    this.open = open;
+  }
+}
+
+const barrier: AppendOperation = {
+  kind: 2,
+  block: 0,
+  count: 0,
+  chunks: [],
+  crcs: new Uint32Array(0),
+};
+
+function parentOf(path: string): string {
+  const slash = path.lastIndexOf("/");
+  return slash <= 0 ? (slash === 0 ? "/" : ".") : path.slice(0, slash);
+}
+

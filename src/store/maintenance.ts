@@ -1,0 +1,227 @@
+import { messageOf } from "../base/errors.ts";
+import type { Host } from "../host/host.ts";
+import type { Timer } from "../host/timers.ts";
+import type { Backend } from "./backend/backend.ts";
+import type { Catalog } from "./catalog.ts";
+import type { Checkpointer } from "./checkpointer.ts";
+import type { Cleaner } from "./cleaner.ts";
+import { cleanMaps } from "./map/map-cleaner.ts";
+import type { Purger } from "./purge.ts";
+import type { SpaceGuard } from "./space-guard.ts";
+import type { StoreState } from "./state.ts";
+import { strangers } from "./strangers.ts";
+
+export interface MaintenanceSettings {
+  /** A checkpoint is written when this much of maps has changed … */
+  dirtyBytesMax: number;
+  /** … or this much was appended, or this many records, since the last one. */
+  appendedBytesMax: number;
+  recordsMax: number;
+  /** Used space may exceed live blocks by this factor, and this much, before cleaning begins. */
+  usedFactor: number;
+  slackBytes: number;
+  intervalMs: number;
+}
+
+export const defaultMaintenance: MaintenanceSettings = {
+  dirtyBytesMax: 96 * 2 ** 20,
+  appendedBytesMax: 2 ** 30,
+  recordsMax: 1000,
+  usedFactor: 1.25,
+  slackBytes: 64 * 2 ** 20,
+  intervalMs: 1000,
+};
+
+export interface MaintenanceComponents {
+  state: StoreState;
+  catalog: Catalog;
+  checkpointer: Checkpointer;
+  cleaner: Cleaner;
+  purger: Purger;
+  backend: Backend;
+  space: SpaceGuard;
+  host: Host;
+}
+
+export interface CleanProgress {
+  progress?: ((progress: { doneBytes: number; totalBytes: number }) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Map objects may grow to this many times what was needed when they were last looked at. */
+const mapGrowthMax = 2;
+const mapSlackBytes = 16 * 2 ** 20;
+/** After a step failed (a full or broken disk), before it is tried again. */
+const pauseAfterFailureMs = 5000;
+
+/**
+ * What goes on in the background, one step at a time: purging deleted points, checkpoints, cleaning. No
+ * request waits for it.
+ */
+export class Maintenance {
+  readonly #settings: MaintenanceSettings;
+  readonly #components: MaintenanceComponents;
+  #timer: Timer | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #stopped = false;
+  #recordsAtCheckpoint: number;
+  #bytesAtCheckpoint = 0;
+  #purgedAtCheckpoint = 0;
+  #mapLiveBytes = 0;
+  #notBeforeMs = 0;
+  #afterCrash = false;
+
+  constructor(settings: MaintenanceSettings, components: MaintenanceComponents) {
+    this.#settings = settings;
+    this.#components = components;
+    this.#recordsAtCheckpoint = components.catalog.last;
+    this.#bytesAtCheckpoint = this.#appendedBytes();
+  }
+
+  start(): void {
+    if (this.#stopped) return;
+    this.#timer = this.#components.host.timers.after(this.#settings.intervalMs, () => {
+      void this.exclusively(() => this.#background()).then(() => this.start());
+    });
+  }
+
+  /** What had to be replayed shall not have to be again, and what a crash left over goes. */
+  recoverSoon(): void {
+    this.#afterCrash = true;
+  }
+
+  /** Lets the step under way finish, and begins no other. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await this.#running;
+  }
+
+  checkpoint(): Promise<void> {
+    return this.exclusively(() => this.#checkpoint());
+  }
+
+  /** Purges, checkpoints and cleans until nothing is left that is worth it. Says what it freed. */
+  clean(options: CleanProgress = {}): Promise<number> {
+    return this.exclusively(async () => {
+      const before = this.#usedBytes();
+      await this.#purgeAll();
+      await this.#checkpoint();
+      await this.#cleanSegments(() => true, options);
+      await this.#cleanMaps(true);
+      await this.#sweep();
+      await this.#checkpoint();
+      return Math.max(0, before - this.#usedBytes());
+    });
+  }
+
+  /** One thing at a time; a failure is the caller's to see, and does not stop the next. */
+  exclusively<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#running.then(action);
+    this.#running = result.then(
+      () => {},
+      () => {},
+    );
+    return result;
+  }
+
+  async #background(): Promise<void> {
+    const { host, space } = this.#components;
+    if (this.#stopped || host.clock.monotonicMs() < this.#notBeforeMs) return;
+    try {
+      await space.check();
+      await this.#purgeAll();
+      if (this.#checkpointIsDue()) await this.#checkpoint();
+      await this.#cleanSegments(() => this.#cleaningIsDue(), {});
+      await this.#cleanMaps(false);
+      if (this.#afterCrash) await this.#sweep();
+      this.#afterCrash = false;
+    } catch (error) {
+      host.log.error("maintenance failed", { error: messageOf(error) });
+      this.#notBeforeMs = host.clock.monotonicMs() + pauseAfterFailureMs;
+    }
+  }
+
+  async #purgeAll(): Promise<void> {
+    const { purger } = this.#components;
+    for (let point = purger.next(); point !== undefined; point = purger.next()) {
+      await purger.purge(point);
+      if (this.#stopped) return;
+    }
+    await purger.settled();
+  }
+
+  #checkpointIsDue(): boolean {
+    const { state, catalog, purger, space } = this.#components;
+    const { dirtyBytesMax, appendedBytesMax, recordsMax } = this.#settings;
+    // What was purged returns its space only after a checkpoint.
+    const hasFreed = purger.purged > this.#purgedAtCheckpoint;
+    return (
+      this.#afterCrash ||
+      state.nodes.dirtyBytes >= dirtyBytesMax ||
+      this.#appendedBytes() - this.#bytesAtCheckpoint >= appendedBytesMax ||
+      catalog.last - this.#recordsAtCheckpoint >= recordsMax ||
+      (hasFreed && (this.#cleaningIsDue() || space.isFull))
+    );
+  }
+
+  async #checkpoint(): Promise<void> {
+    const { catalog, checkpointer, purger } = this.#components;
+    const [records, bytes, purged] = [catalog.last, this.#appendedBytes(), purger.purged];
+    await checkpointer.write();
+    this.#recordsAtCheckpoint = records;
+    this.#bytesAtCheckpoint = bytes;
+    this.#purgedAtCheckpoint = purged;
+  }
+
+  #cleaningIsDue(): boolean {
+    const { cleaner, space } = this.#components;
+    const { usedBytes, liveBytes } = cleaner.totals();
+    if (space.isFull) return true;
+    return usedBytes > liveBytes * this.#settings.usedFactor + this.#settings.slackBytes;
+  }
+
+  async #cleanSegments(isDue: () => boolean, options: CleanProgress): Promise<void> {
+    const { cleaner } = this.#components;
+    const { usedBytes, liveBytes } = cleaner.totals();
+    for (const segment of [...cleaner.dead()]) {
+      if (this.#stopped) return;
+      await cleaner.clean(segment);
+    }
+    let done = 0;
+    while (!this.#stopped && options.signal?.aborted !== true && isDue()) {
+      const segment = cleaner.next();
+      if (segment === undefined) return;
+      const before = segment.bytes;
+      await cleaner.clean(segment);
+      done += before - segment.bytes;
+      options.progress?.({ doneBytes: done, totalBytes: Math.max(done, usedBytes - liveBytes) });
+    }
+  }
+
+  async #cleanMaps(always: boolean): Promise<void> {
+    const { state, checkpointer, backend } = this.#components;
+    const limit = this.#mapLiveBytes * mapGrowthMax + mapSlackBytes;
+    if (checkpointer.roots === undefined || this.#stopped) return;
+    if (!always && state.mapObjects.totalBytes <= limit) return;
+    const { mapObjects } = state;
+    const { liveBytes } = await cleanMaps(checkpointer.roots, { backend, mapObjects });
+    this.#mapLiveBytes = liveBytes;
+  }
+
+  async #sweep(): Promise<void> {
+    const { backend, state } = this.#components;
+    for (const key of await strangers({ backend, state })) await backend.delete(key);
+  }
+
+  #usedBytes(): number {
+    const { cleaner, state } = this.#components;
+    return cleaner.totals().usedBytes + state.mapObjects.totalBytes;
+  }
+
+  #appendedBytes(): number {
+    let bytes = 0;
+    for (const log of this.#components.state.logs.values()) bytes += log.writer?.appendedBytes ?? 0;
+    return bytes;
+  }
+}

@@ -1,0 +1,229 @@
+import type { FileHandle, Files } from "../host/files.ts";
+import type { Backend } from "./backend/backend.ts";
+import { entryWords, unitBytes } from "./formats/batch.ts";
+import { continuesNothing, type SegmentHeader, type Summary } from "./formats/segment.ts";
+import { logPrefix, parseNumbered, segmentKey } from "./keys.ts";
+import { isLater, readSeal, readSegmentHeader, scanBatches } from "./log/segment-scan.ts";
+import { pathOf } from "./segment-reader.ts";
+
+/** What a segment holds beyond the checkpoint. */
+export interface LogPiece {
+  number: number;
+  summary: Summary;
+  /** Where the valid batches end. */
+  endUnits: number;
+  fileBytes: number;
+}
+
+export interface RecoveredLog {
+  pieces: LogPiece[];
+  /** Segments that were given up: not reachable from what is whole. */
+  removed: number[];
+  /** Set when data that was known to be synced is gone: what, for people. */
+  damage: string | undefined;
+}
+
+export interface LogStart {
+  log: number;
+  segment: number;
+  units: number;
+  crc: number;
+}
+
+interface Found {
+  number: number;
+  handle: FileHandle;
+  header: SegmentHeader & { crc: number };
+}
+
+/**
+ * Reads what a log holds beyond the checkpoint, cuts the torn tail at the last whole batch, and makes
+ * what is left durable: nothing that follows may count before it does. Doing it again after a crash in
+ * the middle gives the same result.
+ */
+export async function recoverLog(
+  start: LogStart,
+  components: { backend: Backend; files: Files; acceptDamage: boolean },
+): Promise<RecoveredLog> {
+  const { backend, files, acceptDamage } = components;
+  const numbers = await segmentNumbers(start, backend);
+  const found = new Map<number, Found>();
+  try {
+    for (const number of numbers) {
+      const path = pathOf(backend, segmentKey(start.log, number));
+      const handle = await files.open(path, { access: "write" });
+      const header = await readSegmentHeader(handle);
+      const isSound = header?.log === start.log && header.segment === number;
+      if (header !== undefined && isSound) found.set(number, { number, handle, header });
+      else await handle.close();
+    }
+    const path = chainOf(start, found);
+    const { pieces, damage } = await readChain(start, path);
+    const kept = new Set(pieces.map((piece) => piece.number));
+    const removed = numbers.filter((number) => !kept.has(number) && number !== start.segment);
+    // Damage is for a person to look at first: nothing is removed.
+    if (damage === undefined || acceptDamage) await cut({ start, removed, pieces, found }, components);
+    return { pieces, removed, damage };
+  } finally {
+    for (const { handle } of found.values()) await handle.close();
+  }
+}
+
+async function segmentNumbers(start: LogStart, backend: Backend): Promise<number[]> {
+  const prefix = logPrefix(start.log);
+  const numbers: number[] = [];
+  let after = segmentKey(start.log, start.segment).slice(0, -1);
+  for (;;) {
+    const keys = await backend.list(prefix, after);
+    for (const key of keys) {
+      const parsed = parseNumbered(prefix, key);
+      if (parsed === undefined || parsed.generation !== 0) continue;
+      if (parsed.number >= start.segment) numbers.push(parsed.number);
+    }
+    const last = keys.at(-1);
+    if (last === undefined || keys.length < 1000) return numbers;
+    after = last;
+  }
+}
+
+/** The newest segment from which headers lead back to the start, and what is between. */
+function chainOf(start: LogStart, found: Map<number, Found>): Found[] {
+  const newestFirst = [...found.keys()].sort((a, b) => b - a);
+  for (const newest of newestFirst) {
+    const path: Found[] = [];
+    for (let at = found.get(newest); at !== undefined; ) {
+      path.unshift(at);
+      if (at.number === start.segment) return path;
+      const { continuesSegment } = at.header;
+      if (continuesSegment === continuesNothing) {
+        if (start.units <= 1) return path;
+        break;
+      }
+      // The segment that the checkpoint ended in may be gone already, if nothing followed in it.
+      if (continuesSegment === start.segment && !found.has(start.segment)) {
+        if (at.header.continuesUnits <= start.units) return path;
+        break;
+      }
+      at = found.get(continuesSegment);
+    }
+  }
+  return [];
+}
+
+async function readChain(
+  start: LogStart,
+  path: Found[],
+): Promise<{ pieces: LogPiece[]; damage: string | undefined }> {
+  const synced = await newestClaim(start, path);
+  const pieces: LogPiece[] = [];
+  for (let index = 0; index < path.length; index++) {
+    const at = path[index] as Found;
+    const limitUnits = path[index + 1]?.header.continuesUnits ?? Number.POSITIVE_INFINITY;
+    const piece = await readPiece(start, at, { limitUnits, synced });
+    pieces.push(piece);
+    // What follows stands on all of this one.
+    if (limitUnits !== Number.POSITIVE_INFINITY && piece.endUnits < limitUnits) break;
+  }
+  const last = pieces.at(-1);
+  const end = last === undefined ? start : { segment: last.number, units: last.endUnits };
+  if (!isLater(synced.segment, synced.units, end)) return { pieces, damage: undefined };
+  const key = segmentKey(start.log, end.segment);
+  const damage = `${key} breaks off at ${end.units * unitBytes}, before data that had been synced`;
+  return { pieces, damage };
+}
+
+interface Place {
+  segment: number;
+  units: number;
+}
+
+/** What the newest headers say was synced. It need not be read to be believed. */
+async function newestClaim(start: LogStart, path: Found[]): Promise<Place> {
+  for (let index = path.length - 1; index >= 0; index--) {
+    const at = path[index] as Found;
+    const from = firstBatch(start, at);
+    const scan = await scanBatches(at.handle, {
+      log: start.log,
+      segment: at.number,
+      ...from,
+      verifyFromUnits: Number.POSITIVE_INFINITY,
+      limitUnits: Number.POSITIVE_INFINITY,
+    });
+    if (scan.synced.units > 0) return scan.synced;
+  }
+  return { segment: 0, units: 0 };
+}
+
+function firstBatch(start: LogStart, at: Found): { units: number; previous: number } {
+  return at.number === start.segment && start.units > 1
+    ? { units: start.units, previous: start.crc }
+    : { units: 1, previous: at.header.crc };
+}
+
+async function readPiece(
+  start: LogStart,
+  at: Found,
+  bounds: { limitUnits: number; synced: Place },
+): Promise<LogPiece> {
+  const from = firstBatch(start, at);
+  const { limitUnits, synced } = bounds;
+  const fileBytes = await at.handle.size();
+  const name = { log: start.log, segment: at.number };
+  const isSynced = at.number < synced.segment;
+  if (isSynced && from.units === 1) {
+    const seal = await readSeal(at.handle, name);
+    if (seal !== undefined && (seal.endUnits === limitUnits || limitUnits === Infinity)) {
+      return { number: at.number, summary: seal.summary, endUnits: seal.endUnits, fileBytes };
+    }
+  }
+  const scan = await scanBatches(at.handle, {
+    ...name,
+    ...from,
+    verifyFromUnits: isSynced ? Infinity : at.number === synced.segment ? synced.units : 0,
+    limitUnits,
+  });
+  return { number: at.number, summary: scan.summary, endUnits: scan.endUnits, fileBytes };
+}
+
+/**
+ * Removes what is not reachable, newest first, cuts the last segment at its last whole batch, and syncs
+ * all of it. A crash in between leaves less to do, never a gap.
+ */
+async function cut(
+  what: { start: LogStart; removed: number[]; pieces: LogPiece[]; found: Map<number, Found> },
+  components: { backend: Backend; files: Files },
+): Promise<void> {
+  const { start, removed, pieces, found } = what;
+  const { backend, files } = components;
+  for (const number of [...removed].sort((a, b) => b - a)) {
+    await files.remove(pathOf(backend, segmentKey(start.log, number)));
+  }
+  let isTouched = removed.length > 0;
+  for (const piece of pieces) {
+    const handle = found.get(piece.number)?.handle;
+    if (handle === undefined) continue;
+    const isLast = piece === pieces.at(-1);
+    const sealed = await readSeal(handle, { log: start.log, segment: piece.number });
+    if (isLast && sealed?.endUnits !== piece.endUnits) {
+      if (piece.fileBytes > piece.endUnits * unitBytes) {
+        await handle.truncate(piece.endUnits * unitBytes);
+        piece.fileBytes = piece.endUnits * unitBytes;
+      }
+    }
+    // Durability: acknowledged writes may so far be in the page cache only, and the next log begins.
+    await handle.sync();
+    isTouched = true;
+  }
+  if (isTouched) {
+    const someKey = segmentKey(start.log, 0);
+    await files.syncDirectory(parentOf(pathOf(backend, someKey)));
+  }
+}
+
+export function entryCount(summary: Summary): number {
+  return summary.entries.length / entryWords;
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/"));
+}

@@ -1,0 +1,224 @@
+import { KelpieError } from "../base/errors.ts";
+import type { Host } from "../host/host.ts";
+import type { Backend } from "./backend/backend.ts";
+import { entryKind, entryOfWords } from "./formats/batch.ts";
+import { type CatalogRecord, decodeCatalogRecord } from "./formats/catalog-record.ts";
+import { type Checkpoint, decodeCheckpoint } from "./formats/checkpoint.ts";
+import { chunkBlocks } from "./formats/map-node.ts";
+import {
+  catalogKey,
+  catalogPrefix,
+  checkpointPrefix,
+  mapsPrefix,
+  parseNumbered,
+} from "./keys.ts";
+import { Root } from "./map/nodes.ts";
+import { PointMap } from "./map/point-map.ts";
+import { Point } from "./point.ts";
+import { type LogPiece, recoverLog } from "./recover-log.ts";
+import { Segment, holeId, zeroId } from "./segment.ts";
+import { inheritCounts, type LogState, ownerAt, type StoreState } from "./state.ts";
+import { applyData, applyZeros } from "./tip.ts";
+
+export interface Recovery {
+  /** Number of the checkpoint it began with, and of the newest record. */
+  checkpoint: number;
+  lastRecord: number;
+  /** The layer above: its state at the checkpoint, and the records since. */
+  registry: unknown;
+  records: CatalogRecord[];
+  /** What had to be read again; 0 after a clean stop. */
+  replayedEntries: number;
+}
+
+/** Brings `state`, empty, to where the store stood. */
+export async function recover(
+  state: StoreState,
+  components: { backend: Backend; host: Host; acceptDamage: boolean },
+): Promise<Recovery> {
+  const { backend } = components;
+  const checkpoint = await readNewestCheckpoint(backend);
+  if (checkpoint !== undefined) loadCheckpoint(state, checkpoint);
+  const records = await readRecords(backend, checkpoint?.records ?? 0);
+  const known = new Set(state.points.keys());
+  for (const record of records) state.apply(record);
+  await skipUsedMapNumbers(state, backend);
+  const recovery: Recovery = {
+    checkpoint: checkpoint?.number ?? 0,
+    lastRecord: records.at(-1)?.number ?? checkpoint?.records ?? 0,
+    registry: checkpoint?.registry,
+    records,
+    replayedEntries: 0,
+  };
+  await replayLogs(state, components, { recovery, known });
+  state.logs.clear();
+  return recovery;
+}
+
+async function readNewestCheckpoint(backend: Backend): Promise<Checkpoint | undefined> {
+  const keys = await listAll(backend, checkpointPrefix);
+  const newest = keys.at(-1);
+  if (newest === undefined) return undefined;
+  return decodeCheckpoint(await backend.get(newest), newest);
+}
+
+async function readRecords(backend: Backend, after: number): Promise<CatalogRecord[]> {
+  const records: CatalogRecord[] = [];
+  let expected = after + 1;
+  for (const key of await listAll(backend, catalogPrefix, catalogKey(after))) {
+    const record = decodeCatalogRecord(await backend.get(key), key);
+    if (record.number !== expected || parseNumbered(catalogPrefix, key)?.number !== expected) {
+      throw new KelpieError("corrupt", `${catalogKey(expected)} is missing`, {
+        remedy: "Restore it from a backup; without it the store cannot be opened as it was.",
+      });
+    }
+    records.push(record);
+    expected++;
+  }
+  return records;
+}
+
+export async function listAll(backend: Backend, prefix: string, after?: string): Promise<string[]> {
+  const all: string[] = [];
+  for (let from = after; ; from = all.at(-1)) {
+    const page = await backend.list(prefix, from);
+    all.push(...page);
+    if (page.length < 1000) return all;
+  }
+}
+
+function loadCheckpoint(state: StoreState, checkpoint: Checkpoint): void {
+  state.nextId = checkpoint.nextId;
+  state.nextMap = checkpoint.nextMap;
+  for (const [id, , sizeBytes, deleted, root, mapped, exclusive] of checkpoint.points) {
+    const pages = root === 0 ? [] : undefined;
+    const map = new PointMap(state.nodes, new Root(0, root, pages));
+    const point = new Point(id, sizeBytes, map);
+    if (deleted === 1) state.markDeleted(point);
+    point.mappedBlocks = mapped;
+    point.exclusiveBlocks = exclusive;
+    state.points.set(id, point);
+  }
+  for (const [id, parent] of checkpoint.points) {
+    if (parent !== 0) state.point(id).attachTo(state.point(parent));
+  }
+  // Owner of dead segments whose point is purged: it maps nothing.
+  const nobody = new Point(0, 0, new PointMap(state.nodes));
+  for (const row of checkpoint.segments) {
+    const [id, log, number, ownerId, blocks, live, endUnits, generation, bytes, bodyBlocks] = row;
+    const owner = live === 0 ? (state.points.get(ownerId) ?? nobody) : state.point(ownerId);
+    const segment = new Segment(id, { log, number, owner });
+    Object.assign(segment, { blocks, live, endUnits, generation, bytes, bodyBlocks, sealed: true });
+    state.segments.add(segment);
+  }
+  state.segments.nextId = Math.max(state.segments.nextId, checkpoint.nextSegmentId);
+  for (const [log, point, segment, units, crc] of checkpoint.logs) {
+    const owners = [{ from: 0, owner: state.point(point) }];
+    const covered = { segment, units, crc };
+    state.logs.set(log, { log, owners, covered, writer: undefined });
+  }
+  for (const [number, generation, bytes] of checkpoint.maps) {
+    state.mapObjects.byNumber.set(number, { number, generation, bytes });
+  }
+}
+
+/** A checkpoint that was not finished may have left objects: their numbers are not used again. */
+async function skipUsedMapNumbers(state: StoreState, backend: Backend): Promise<void> {
+  for (const key of await listAll(backend, mapsPrefix)) {
+    const parsed = parseNumbered(mapsPrefix, key);
+    if (parsed === undefined) continue;
+    if (parsed.number >= state.nextMap) state.nextMap = parsed.number + 1;
+    const known = state.mapObjects.byNumber.get(parsed.number);
+    if (known === undefined) await backend.delete(key);
+    else if (parsed.generation < known.generation) await backend.delete(key);
+  }
+}
+
+interface Replay {
+  recovery: Recovery;
+  /** Points of the checkpoint: they have their maps. */
+  known: Set<number>;
+}
+
+async function replayLogs(
+  state: StoreState,
+  components: { backend: Backend; host: Host; acceptDamage: boolean },
+  replay: Replay,
+): Promise<void> {
+  const { backend, host, acceptDamage } = components;
+  const pieces = new Map<Point, { log: LogState; piece: LogPiece }[]>();
+  for (const log of state.logs.values()) {
+    const start = { log: log.log, ...log.covered };
+    const recovered = await recoverLog(start, { backend, files: host.files, acceptDamage });
+    for (const piece of recovered.pieces) {
+      const owner = ownerAt(log, piece.number);
+      const list = pieces.get(owner);
+      if (list === undefined) pieces.set(owner, [{ log, piece }]);
+      else list.push({ log, piece });
+    }
+    if (recovered.damage !== undefined && !acceptDamage) {
+      throw new KelpieError("corrupt", recovered.damage, {
+        remedy: "`kelpie store check --repair` goes on with what is left before the damage.",
+      });
+    }
+  }
+  // A point's parent has a smaller number, and was frozen before the point began.
+  for (const point of [...state.points.values()].sort((a, b) => a.id - b.id)) {
+    if (!replay.known.has(point.id) && point.parent !== undefined) {
+      point.map = new PointMap(state.nodes, point.parent.map.share());
+      inheritCounts(point, point.parent);
+    }
+    for (const { log, piece } of pieces.get(point) ?? []) {
+      replay.recovery.replayedEntries += await replayPiece(state, point, { log: log.log, piece });
+    }
+  }
+}
+
+async function replayPiece(
+  state: StoreState,
+  point: Point,
+  from: { log: number; piece: LogPiece },
+): Promise<number> {
+  const { log, piece } = from;
+  const segment =
+    state.segments.at(log, piece.number) ??
+    state.segments.create({ log, number: piece.number, owner: point });
+  segment.sealed = true;
+  segment.endUnits = piece.endUnits;
+  segment.bytes = piece.fileBytes;
+  const { entries, crcs } = piece.summary;
+  const count = entries.length / 4;
+  let crcAt = 0;
+  for (let index = 0; index < count; index++) {
+    const entry = entryOfWords(entries, index);
+    const loading = ensureLoaded(point.map, entry);
+    if (loading !== undefined) await loading;
+    if (entry.kind === entryKind.data) {
+      const operation = {
+        block: entry.block,
+        count: entry.count,
+        crcs: crcs.subarray(crcAt, crcAt + entry.count),
+      };
+      crcAt += entry.count;
+      applyData(point, operation, { segment, position: entry.position, segments: state.segments });
+    } else {
+      const id = entry.kind === entryKind.zero ? zeroId : holeId;
+      applyZeros(point, entry, { id, segments: state.segments });
+    }
+  }
+  return count;
+}
+
+/** Not awaited when there is nothing to load: there may be millions of entries. */
+function ensureLoaded(
+  map: PointMap,
+  entry: { block: number; count: number },
+): Promise<void> | undefined {
+  const last = Math.floor((entry.block + entry.count - 1) / chunkBlocks);
+  for (let index = Math.floor(entry.block / chunkBlocks); index <= last; index++) {
+    if (map.lookup(index) === "absent") {
+      return map.load(index).then(() => ensureLoaded(map, entry));
+    }
+  }
+  return undefined;
+}

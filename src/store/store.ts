@@ -1,0 +1,376 @@
+import { assert } from "../base/assert.ts";
+import type { Completion } from "../base/completion.ts";
+import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
+import { runHolding } from "../base/mutex.ts";
+import type { Host } from "../host/host.ts";
+import type { FileLock } from "../host/files.ts";
+import type { Backend } from "./backend/backend.ts";
+import { type MoveRequest, moveTips, type SnapshotRequest, snapshotTips } from "./branch.ts";
+import { Catalog } from "./catalog.ts";
+import { Checkpointer } from "./checkpointer.ts";
+import { Cleaner } from "./cleaner.ts";
+import { allocationExtents, type BlockExtent, type BlockRange, changedExtents, depthExtents } from "./extents.ts";
+import type { CatalogRecord, PointChange } from "./formats/catalog-record.ts";
+import { decodeIdentity, encodeIdentity, formatVersion, type Identity } from "./formats/identity.ts";
+import { identityKey, logPrefix, segmentKey } from "./keys.ts";
+import { LogWriter } from "./log/log-writer.ts";
+import { defaultMaintenance, Maintenance, type CleanProgress, type MaintenanceSettings } from "./maintenance.ts";
+import { MapNodes } from "./map/map-nodes.ts";
+import { MapObjects } from "./map/map-objects.ts";
+import type { Point } from "./point.ts";
+import { Purger } from "./purge.ts";
+import { readBlocks } from "./read-blocks.ts";
+import { recover } from "./recovery.ts";
+import { SegmentTable } from "./segment.ts";
+import { pathOf, SegmentReader } from "./segment-reader.ts";
+import { SpaceGuard } from "./space-guard.ts";
+import { StillGate } from "./still-gate.ts";
+import { StoreState } from "./state.ts";
+import { Tip } from "./tip.ts";
+
+/** What keeps names and tags: it sees every record, and its state goes into checkpoints. */
+export interface Registry {
+  /** The state it once saved; undefined for a new store. Plain data. */
+  load(saved: unknown): void;
+  /** A record that is a fact now. */
+  apply(record: CatalogRecord): void;
+  save(): unknown;
+}
+
+export interface StoreSettings {
+  /** Where the store keeps what is not on the backend: space is measured there. */
+  directory: string;
+  /** Make the store if there is none. */
+  create: boolean;
+  segmentBytesMax?: number;
+  syncBytes?: number;
+  mapBytesMax?: number;
+  reserveBytes?: number | undefined;
+  maintenance?: Partial<MaintenanceSettings>;
+  /** Go on with what is left where data that had been synced is gone. */
+  acceptDamage?: boolean;
+}
+
+export interface StoreComponents {
+  host: Host;
+  backend: Backend;
+  registry: Registry;
+  /** Held for as long as the store is open; released by `close`. */
+  lock?: FileLock | undefined;
+}
+
+const defaultSegmentBytes = 64 * 2 ** 20;
+const defaultSyncBytes = 8 * 2 ** 20;
+const defaultMapBytes = 256 * 2 ** 20;
+
+/**
+ * A log-structured store: block ranges of numbered points in, durable bytes out. It knows points and maps,
+ * not names or protocols.
+ */
+export class Store {
+  readonly identity: Identity;
+  readonly state: StoreState;
+  readonly space: SpaceGuard;
+  readonly reader: SegmentReader;
+  readonly catalog: Catalog;
+  readonly cleaner: Cleaner;
+  readonly backend: Backend;
+  /** Entries of logs that opening had to read again; 0 after a clean stop. */
+  readonly replayedEntries: number;
+  readonly #settings: Required<Pick<StoreSettings, "segmentBytesMax" | "syncBytes">>;
+  readonly #components: StoreComponents;
+  readonly #checkpointer: Checkpointer;
+  readonly #purger: Purger;
+  readonly #maintenance: Maintenance;
+  readonly #gate = new StillGate();
+  #closing: Promise<void> | undefined;
+
+  static async open(settings: StoreSettings, components: StoreComponents): Promise<Store> {
+    const { backend, host, registry } = components;
+    const identity = await openIdentity(settings, components);
+    const space = new SpaceGuard(settings, { files: host.files, clock: host.clock });
+    await space.check();
+    const mapObjects = new MapObjects({ files: host.files, backend });
+    const nodes = new MapNodes(
+      { limitBytes: settings.mapBytesMax ?? defaultMapBytes },
+      { reader: mapObjects },
+    );
+    const state = new StoreState({ segments: new SegmentTable(), nodes, mapObjects });
+    const acceptDamage = settings.acceptDamage ?? false;
+    const recovery = await recover(state, { backend, host, acceptDamage });
+    registry.load(recovery.registry);
+    for (const record of recovery.records) registry.apply(record);
+    const store = new Store({ settings, components, identity, state, space, recovery });
+    store.#maintenance.start();
+    return store;
+  }
+
+  private constructor(parts: {
+    settings: StoreSettings;
+    components: StoreComponents;
+    identity: Identity;
+    state: StoreState;
+    space: SpaceGuard;
+    recovery: { lastRecord: number; checkpoint: number; replayedEntries: number };
+  }) {
+    const { settings, components, state, recovery } = parts;
+    const { backend, host, registry } = components;
+    this.#components = components;
+    this.identity = parts.identity;
+    this.state = state;
+    this.space = parts.space;
+    this.backend = backend;
+    this.replayedEntries = recovery.replayedEntries;
+    this.#settings = {
+      segmentBytesMax: settings.segmentBytesMax ?? defaultSegmentBytes,
+      syncBytes: settings.syncBytes ?? defaultSyncBytes,
+    };
+    this.reader = new SegmentReader({ files: host.files, backend });
+    const apply = (record: CatalogRecord) => {
+      state.apply(record);
+      registry.apply(record);
+    };
+    const { lastRecord, checkpoint } = recovery;
+    this.catalog = new Catalog({ last: lastRecord }, { backend, host, apply });
+    this.#purger = new Purger({ state, log: host.log });
+    const { catalog } = this;
+    this.#checkpointer = new Checkpointer(
+      { number: checkpoint },
+      {
+        state,
+        catalog,
+        backend,
+        host,
+        saveRegistry: () => registry.save(),
+        whenStill: (action) => this.#gate.whenStill(action),
+      },
+    );
+    this.cleaner = new Cleaner({
+      state,
+      backend,
+      files: host.files,
+      reader: this.reader,
+      needsForReplay: (log, segment) => this.#checkpointer.needsForReplay(log, segment),
+      flushLogs: () => this.#flushLogs(),
+    });
+    this.#maintenance = new Maintenance(
+      { ...defaultMaintenance, ...settings.maintenance },
+      {
+        state,
+        catalog,
+        checkpointer: this.#checkpointer,
+        cleaner: this.cleaner,
+        purger: this.#purger,
+        backend,
+        space: parts.space,
+        host,
+      },
+    );
+    if (recovery.replayedEntries > 0) this.#maintenance.recoverSoon();
+  }
+
+  /** A number for a point that a later call will make. */
+  allocateId(): number {
+    return this.state.allocateId();
+  }
+
+  point(id: number): Point {
+    return this.state.point(id);
+  }
+
+  /** The writable end of a line; at most one for a point at any time. */
+  tip(point: Point): Tip {
+    return new Tip(point, {
+      source: this.#source,
+      segments: this.state.segments,
+      space: this.space,
+      openLog: (tip) => this.#openLog(tip),
+    });
+  }
+
+  /** Fills `target`, whole blocks, from a point as it is. */
+  read(point: Point, range: { target: Uint8Array; first: number }): Completion<void> {
+    return readBlocks(this.#source, point.map, range);
+  }
+
+  /** Makes whatever the changes say, in one record. Not for tips that are open: see below. */
+  commit(changes: PointChange[], notes: unknown[]): Promise<void> {
+    this.#mustBeOpen();
+    return this.catalog.commit({ changes, notes });
+  }
+
+  /** One snapshot of each tip, all at one moment, in one record. */
+  snapshot(requests: readonly SnapshotRequest[], notes: unknown[]): Promise<void> {
+    this.#mustBeOpen();
+    return this.#gate.during(() =>
+      holdingTips(requests, () => snapshotTips(requests, notes, this.#branchComponents)),
+    );
+  }
+
+  /** Moves tips to other points, in one record. Nobody may write to them meanwhile. */
+  move(requests: readonly MoveRequest[], notes: unknown[]): Promise<void> {
+    this.#mustBeOpen();
+    return this.#gate.during(() =>
+      holdingTips(requests, () => moveTips(requests, notes, this.#branchComponents)),
+    );
+  }
+
+  /** Flushes and ends the tip's log. It may be written again: that begins a new one. */
+  async closeTip(tip: Tip): Promise<void> {
+    const { log } = tip;
+    if (log === undefined) return;
+    await log.close();
+    tip.log = undefined;
+    this.state.logs.delete(log.log);
+  }
+
+  allocation(point: Point, range: BlockRange): Promise<BlockExtent[]> {
+    return allocationExtents(point.map, range);
+  }
+
+  depth(point: Point, range: BlockRange): Promise<BlockExtent[]> {
+    return depthExtents(point, this.state.segments, range);
+  }
+
+  changed(from: Point, to: Point, range: BlockRange): Promise<BlockExtent[]> {
+    return changedExtents(from.map, to.map, range);
+  }
+
+  checkpoint(): Promise<void> {
+    this.#mustBeOpen();
+    return this.#maintenance.checkpoint();
+  }
+
+  clean(options?: CleanProgress): Promise<number> {
+    this.#mustBeOpen();
+    return this.#maintenance.clean(options);
+  }
+
+  /** Runs `action` while nothing is purged, checkpointed or cleaned. */
+  exclusively<T>(action: () => Promise<T>): Promise<T> {
+    this.#mustBeOpen();
+    return this.#maintenance.exclusively(action);
+  }
+
+  /** Whether recovery would read the segment as it was written. */
+  needsForReplay(log: number, segment: number): boolean {
+    return this.#checkpointer.needsForReplay(log, segment);
+  }
+
+  /** Flushes, seals, writes a checkpoint: the next open has nothing to recover. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const { backend, host, lock } = this.#components;
+    await this.#maintenance.stop();
+    try {
+      for (const { log, writer } of [...this.state.logs.values()]) {
+        await writer?.close();
+        this.state.logs.delete(log);
+      }
+      await this.#purger.settled();
+      await this.#checkpointer.write();
+    } catch (error) {
+      // Nothing is lost by it: the next open recovers from the logs.
+      host.log.error("closing was not clean", { error: messageOf(error) });
+    } finally {
+      await this.catalog.close();
+      await this.reader.close();
+      await this.state.mapObjects.close();
+      await backend.close();
+      await lock?.release();
+    }
+  }
+
+  #openLog(tip: Tip): Promise<LogWriter> {
+    this.#mustBeOpen();
+    return this.#gate.during(() => tip.structure.run(() => this.#beginLog(tip)));
+  }
+
+  async #beginLog(tip: Tip): Promise<LogWriter> {
+    const { backend, host } = this.#components;
+    const log = this.allocateId();
+    const change: PointChange = { type: "assign", log, from: 0, point: tip.point.id };
+    await this.catalog.commit({ changes: [change], notes: [] });
+    const prefix = logPrefix(log);
+    const writer = new LogWriter(
+      {
+        log,
+        first: 0,
+        storeId: Buffer.from(this.identity.id, "hex"),
+        directory: pathOf(backend, prefix.slice(0, -1)),
+        fileName: (number) => segmentKey(log, number).slice(prefix.length),
+        ...this.#settings,
+      },
+      { files: host.files, log: host.log, sink: tip },
+    );
+    const state = this.state.logs.get(log);
+    assert(state !== undefined);
+    state.writer = writer;
+    tip.log = writer;
+    return writer;
+  }
+
+  async #flushLogs(): Promise<void> {
+    for (const { writer } of this.state.logs.values()) await writer?.flush();
+  }
+
+  get #source() {
+    return { segments: this.state.segments, reader: this.reader, log: this.#components.host.log };
+  }
+
+  get #branchComponents() {
+    return { state: this.state, catalog: this.catalog, purger: this.#purger };
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closing !== undefined) throw new KelpieError("closed", "the store is closed");
+  }
+}
+
+function holdingTips<T>(
+  requests: readonly { tip: Tip }[],
+  action: () => Promise<T>,
+): Promise<T> {
+  const tips = requests.map(({ tip }) => tip).sort((a, b) => a.point.id - b.point.id);
+  return runHolding(
+    tips.map((tip) => tip.structure),
+    action,
+  );
+}
+
+async function openIdentity(
+  settings: StoreSettings,
+  components: StoreComponents,
+): Promise<Identity> {
+  const { backend, host } = components;
+  try {
+    return decodeIdentity(await backend.get(identityKey), identityKey);
+  } catch (error) {
+    if (!isKelpieError(error, "not-found")) throw error;
+  }
+  const strangers = await backend.list("");
+  if (strangers.length > 0) {
+    throw new KelpieError(
+      "invalid",
+      `${settings.directory} is not a Kelpie store, and not empty (it has ${strangers[0]})`,
+      { remedy: "Name another directory with --store." },
+    );
+  }
+  if (!settings.create) {
+    throw new KelpieError("not-found", `there is no store in ${settings.directory}`);
+  }
+  const identity: Identity = {
+    id: Buffer.from(host.random.bytes(16)).toString("hex"),
+    format: formatVersion,
+    createdMs: host.clock.nowMs(),
+    incompatible: [],
+    readCompatible: [],
+    compatible: [],
+  };
+  await backend.putIfAbsent(identityKey, encodeIdentity(identity));
+  return decodeIdentity(await backend.get(identityKey), identityKey);
+}
