@@ -20,8 +20,8 @@ interface Edit {
 }
 
 /**
- * One operation on names that is not durable yet. A rename is two edits that a crash keeps together,
- * the new name first; everything else is one.
+ * One operation on names that is not durable yet. A rename is two edits that a crash keeps
+ * together, the new name first; everything else is one.
  */
 interface Change {
   edits: Edit[];
@@ -36,7 +36,9 @@ export type Crash =
   /** Only the process died. What was not synced is there, and can still be lost. */
   | { kind: "process-death" };
 
-/** A tree of files on a disk of a given size. Knows names and space, not handles, faults or locks. */
+/**
+ * A tree of files on a disk of a given size. Knows names and space, not handles, faults or locks.
+ */
 export class MemoryDisk {
   readonly capacityBytes: number;
   #root = new MemoryDirectory();
@@ -205,7 +207,8 @@ export class MemoryDisk {
 
   /**
    * POSIX promises the names in the directory that was synced. Of a rename between two, syncing the
-   * new name's directory leaves the old name in doubt; syncing the old one's must not lose the file.
+   * new name's directory leaves the old name in doubt; syncing the old one's must not lose the
+   * file.
    */
   #makeDurable(change: Change, directory: MemoryDirectory): void {
     const [first, second] = change.edits;

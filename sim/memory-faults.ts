@@ -28,8 +28,9 @@ export interface OperationEvent {
 }
 
 /**
- * Called before an operation takes effect. It may count, throw, or crash the disk, in which case the
- * operation does nothing and fails; one that returns a promise holds the operation until it resolves.
+ * Called before an operation takes effect. It may count, throw, or crash the disk, in which case
+ * the operation does nothing and fails; one that returns a promise holds the operation until it
+ * resolves.
  */
 export type BeforeOperation = (event: OperationEvent) => void | Promise<void>;
 

@@ -1,12 +1,16 @@
 import { sectorBytes } from "../src/block/block-device.ts";
 import type { Chooser } from "./random.ts";
 
-/** The unit in which contents are held, shared between now and the last sync, and counted as space. */
+/**
+ * The unit in which contents are held, shared between now and the last sync, and counted as space.
+ */
 export const pageBytes = 4096;
 const sectorsPerPage = pageBytes / sectorBytes;
 const allSectors = 2 ** sectorsPerPage - 1;
 
-/** A sector overwritten often between two syncs: this many of its contents may come back, no more. */
+/**
+ * A sector overwritten often between two syncs: this many of its contents may come back, no more.
+ */
 const olderVersionsMax = 4;
 
 /** What `beginSync` saw: what the sync that is now under way makes durable. */
@@ -18,10 +22,11 @@ export interface SyncPoint {
 }
 
 /**
- * The contents of a file, twice: as the running process sees them, and as they are on the disk. What
- * differs is known by sector of 512 bytes: a power failure keeps any of them.
+ * The contents of a file, twice: as the running process sees them, and as they are on the disk.
+ * What differs is known by sector of 512 bytes: a power failure keeps any of them.
  *
- * Pages are replaced rather than changed once anything else refers to them, so a sync copies nothing.
+ * Pages are replaced rather than changed once anything else refers to them, so a sync copies
+ * nothing.
  */
 export class MemoryFile {
   readonly kind = "file";
@@ -34,7 +39,9 @@ export class MemoryFile {
   #durableSizeBytes = 0;
   /** Sectors written and not synced: a bit each, by page. */
   #dirty = new Map<number, number>();
-  /** Sectors that a failed sync dropped: they read as written, yet are neither durable nor dirty. */
+  /**
+   * Sectors that a failed sync dropped: they read as written, yet are neither durable nor dirty.
+   */
   #lost = new Map<number, number>();
   /** Contents that unsynced sectors had before their latest, by sector. */
   #older = new Map<number, Uint8Array[]>();
@@ -131,9 +138,10 @@ export class MemoryFile {
   }
 
   /**
-   * What Linux does when writing back fails: the error is reported once, the pages count as clean and
-   * can be read until they are evicted, and no later sync will write them. A size that grew is fixed
-   * only when the data behind it is written; one that was cut is the journal's and stays pending.
+   * What Linux does when writing back fails: the error is reported once, the pages count as clean
+   * and can be read until they are evicted, and no later sync will write them. A size that grew is
+   * fixed only when the data behind it is written; one that was cut is the journal's and stays
+   * pending.
    */
   failSync(point: SyncPoint): void {
     for (const [index, { mask }] of point.pages) {
@@ -154,7 +162,9 @@ export class MemoryFile {
     return left;
   }
 
-  /** The file as the death of the process leaves it: all is there, and what was not synced is not. */
+  /**
+   * The file as the death of the process leaves it: all is there, and what was not synced is not.
+   */
   afterProcessDeath(): MemoryFile {
     const left = new MemoryFile();
     for (const [index, page] of this.#durablePages) {
@@ -196,7 +206,10 @@ export class MemoryFile {
     }
   }
 
-  /** One of the contents of an unsynced sector since the last sync, or undefined for the durable one. */
+  /**
+   * One of the contents of an unsynced sector since the last sync, or undefined for the durable
+   * one.
+   */
   #someVersion(position: number, chooser: Chooser): Uint8Array | undefined {
     const older = this.#older.get(position) ?? [];
     const choice = chooser.below(2 + older.length);
@@ -250,7 +263,8 @@ export class MemoryFile {
 
   #cleanPages(point: SyncPoint): void {
     for (const [index, { page, mask }] of point.pages) {
-      // What was written since keeps the page dirty; it may now be compared with the newer durable one.
+      // What was written since keeps the page dirty; it may now be compared with the newer durable
+      // one.
       if (this.#pages.get(index) === page) this.#dirty.delete(index);
       for (let sector = 0; sector < sectorsPerPage; sector += 1) {
         if ((mask & (1 << sector)) === 0) continue;

@@ -39,7 +39,9 @@ export class MemoryFiles implements Files {
     this.#disk = disk ?? new MemoryDisk(settings.capacityBytes ?? 2 ** 30);
   }
 
-  /** A power failure: of what was not synced the chooser keeps some, sector by sector, name by name. */
+  /**
+   * A power failure: of what was not synced the chooser keeps some, sector by sector, name by name.
+   */
   crash(chooser: Chooser): MemoryFiles {
     return this.#crash({ kind: "power-loss", chooser });
   }

@@ -18,7 +18,9 @@ export interface MemoryHost extends Host {
   readonly time: VirtualTime;
 }
 
-/** A machine in memory: time stands still until it is advanced, power can be cut, one seed decides. */
+/**
+ * A machine in memory: time stands still until it is advanced, power can be cut, one seed decides.
+ */
 export function createMemoryHost(settings: MemoryHostSettings): MemoryHost {
   const time = new VirtualTime();
   return {

@@ -61,7 +61,9 @@ export class MemoryNet implements Net {
   }
 }
 
-/** One side. Each side hands its queue over to the other in later turns, chunk by chunk, in order. */
+/**
+ * One side. Each side hands its queue over to the other in later turns, chunk by chunk, in order.
+ */
 class MemoryConnection implements Connection {
   readonly peer: string;
   queuedBytes = 0;

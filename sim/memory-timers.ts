@@ -48,7 +48,9 @@ export class VirtualTime implements Clock, Timers {
     setImmediate(action);
   }
 
-  /** Moves the clock on, firing what falls due on the way; what that sets off runs before the next. */
+  /**
+   * Moves the clock on, firing what falls due on the way; what that sets off runs before the next.
+   */
   async advance(durationMs: number): Promise<void> {
     const endMs = this.#elapsedMs + durationMs;
     for (;;) {

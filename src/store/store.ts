@@ -3,7 +3,7 @@ import type { Completion } from "../base/completion.ts";
 import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import { runHolding } from "../base/mutex.ts";
 import type { Host } from "../host/host.ts";
-import type { FileLock } from "../host/files.ts";
+import type { FileLock, Files } from "../host/files.ts";
 import type { Backend } from "./backend/backend.ts";
 import { type MoveRequest, moveTips, type SnapshotRequest, snapshotTips } from "./branch.ts";
 import { Catalog } from "./catalog.ts";
@@ -12,7 +12,7 @@ import { Cleaner } from "./cleaner.ts";
 import { allocationExtents, type BlockExtent, type BlockRange, changedExtents, depthExtents } from "./extents.ts";
 import type { CatalogRecord, PointChange } from "./formats/catalog-record.ts";
 import { decodeIdentity, encodeIdentity, formatVersion, type Identity } from "./formats/identity.ts";
-import { identityKey, logPrefix, segmentKey } from "./keys.ts";
+import { catalogPrefix, identityKey, logPrefix, segmentKey } from "./keys.ts";
 import { LogWriter } from "./log/log-writer.ts";
 import { defaultMaintenance, Maintenance, type CleanProgress, type MaintenanceSettings } from "./maintenance.ts";
 import { MapNodes } from "./map/map-nodes.ts";
@@ -318,6 +318,10 @@ export class Store {
     for (const { writer } of this.state.logs.values()) await writer?.flush();
   }
 
+  get files(): Files {
+    return this.#components.host.files;
+  }
+
   get #source() {
     return { segments: this.state.segments, reader: this.reader, log: this.#components.host.log };
   }
@@ -352,13 +356,11 @@ async function openIdentity(
   } catch (error) {
     if (!isKelpieError(error, "not-found")) throw error;
   }
-  const strangers = await backend.list("");
-  if (strangers.length > 0) {
-    throw new KelpieError(
-      "invalid",
-      `${settings.directory} is not a Kelpie store, and not empty (it has ${strangers[0]})`,
-      { remedy: "Name another directory with --store." },
-    );
+  const [record] = await backend.list(catalogPrefix);
+  if (record !== undefined) {
+    throw new KelpieError("corrupt", `${settings.directory} has ${record} but no "${identityKey}"`, {
+      remedy: "Restore that file from a backup; without it the formats are not known.",
+    });
   }
   if (!settings.create) {
     throw new KelpieError("not-found", `there is no store in ${settings.directory}`);

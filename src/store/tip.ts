@@ -103,6 +103,20 @@ export class Tip implements LogSink {
     }
   }
 
+  /** Makes a hole of all from the end of the disk to where it ended before. */
+  async forgetBeyondEnd(sizeBefore: number): Promise<void> {
+    const end = this.point.sizeBytes;
+    const first = Math.ceil(end / blockBytes);
+    const count = Math.ceil(sizeBefore / blockBytes) - first;
+    if (count > 0) await this.zero(first, count, "hole");
+    const inside = end % blockBytes;
+    if (inside === 0) return;
+    const block = Buffer.alloc(blockBytes);
+    await this.read(block, first - 1);
+    if (block.subarray(inside).every((byte) => byte === 0)) return;
+    await this.write([block.fill(0, inside)], first - 1);
+  }
+
   flush(): Completion<void> {
     return this.log?.flush();
   }

@@ -3,8 +3,8 @@ import { assert } from "../../base/assert.ts";
 import type { Connection, ConnectionHandlers } from "../net.ts";
 
 /**
- * More than this queued for one peer, and it has stopped reading: a few of the largest replies. What
- * a server lets build up is this much for each connection.
+ * More than this queued for one peer, and it has stopped reading: a few of the largest replies.
+ * What a server lets build up is this much for each connection.
  */
 export const queuedBytesMax = 4 * 2 ** 20;
 

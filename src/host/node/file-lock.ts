@@ -7,8 +7,9 @@ import { fileError } from "./file-errors.ts";
 
 /**
  * A lock of the kernel, for which Node has no call of its own: SQLite takes fcntl locks on the file
- * for an exclusive transaction, and the kernel drops them when the process dies, however it dies. The
- * file stays empty. SQLite's own table of locked inodes, one per process, makes it exclusive within the process.
+ * for an exclusive transaction, and the kernel drops them when the process dies, however it dies.
+ * The file stays empty. SQLite's own table of locked inodes, one per process, makes it exclusive
+ * within the process.
  *
  * fcntl locks have a trap: closing any descriptor of the file drops this process's locks on it.
  * Nothing else may open a lock file, not even to read it.
@@ -52,7 +53,10 @@ function openExclusively(path: string): DatabaseSync {
   }
 }
 
-/** SQLITE_BUSY is 5; the low byte of an extended result code is the primary one (sqlite.org/rescode.html). */
+/**
+ * SQLITE_BUSY is 5; the low byte of an extended result code is the primary one
+ * (sqlite.org/rescode.html).
+ */
 function isBusy(error: unknown): boolean {
   if (!(error instanceof Error) || !("errcode" in error)) return false;
   return typeof error.errcode === "number" && (error.errcode & 0xff) === 5;

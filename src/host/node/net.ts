@@ -101,9 +101,9 @@ async function bindUnix(
 }
 
 /**
- * A process that was killed leaves its socket's file, and nobody can listen on that name again. If a
- * connection is refused, nobody listens. Two processes that do this to one path at the same moment
- * could take it from each other: what must not be shared has a lock of its own.
+ * A process that was killed leaves its socket's file, and nobody can listen on that name again. If
+ * a connection is refused, nobody listens. Two processes that do this to one path at the same
+ * moment could take it from each other: what must not be shared has a lock of its own.
  */
 async function removeStaleSocket(path: string): Promise<void> {
   let found: fs.Stats;
@@ -145,7 +145,9 @@ async function bind(server: net.Server, address: Address): Promise<void> {
   });
 }
 
-/** The server's own callback waits for its connections, which are none of the listener's business. */
+/**
+ * The server's own callback waits for its connections, which are none of the listener's business.
+ */
 function close(server: net.Server): Promise<void> {
   server.close();
   return new Promise((resolve) => {

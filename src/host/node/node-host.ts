@@ -11,7 +11,9 @@ export interface NodeHostSettings {
   logLevel?: LogLevel;
 }
 
-/** The real world: this machine's clock, files and sockets. It holds nothing that must be closed. */
+/**
+ * The real world: this machine's clock, files and sockets. It holds nothing that must be closed.
+ */
 export function createNodeHost(settings: NodeHostSettings = {}): Host {
   const log = createNodeLog({ level: settings.logLevel ?? "info" });
   return {

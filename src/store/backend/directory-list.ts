@@ -23,8 +23,8 @@ export const listedKeysMax = 1_000;
 const lookAhead = 64;
 
 /**
- * Keys in the order of their text, from a walk that opens only the directories which the prefix, the
- * key to start after and the limit let it open.
+ * Keys in the order of their text, from a walk that opens only the directories which the prefix,
+ * the key to start after and the limit let it open.
  */
 export async function listDirectory(
   query: ListQuery,
@@ -43,8 +43,8 @@ interface Walk {
 }
 
 /**
- * A name stands for one key if it is a file, for those below it if it is a directory, and as text these
- * sort in different places: "a" < "a-b" < "a.b" < "a/b". Both places are candidates.
+ * A name stands for one key if it is a file, for those below it if it is a directory, and as text
+ * these sort in different places: "a" < "a-b" < "a.b" < "a/b". Both places are candidates.
  */
 interface Candidate {
   text: string;

@@ -22,8 +22,9 @@ export class DirectoryTree {
   }
 
   /**
-   * Makes the root, durably, and then tmp in it. If tmp is there, an earlier open came that far. If it
-   * is not, that one may have died before it synced what it made, so every directory on the way counts.
+   * Makes the root, durably, and then tmp in it. If tmp is there, an earlier open came that far. If
+   * it is not, that one may have died before it synced what it made, so every directory on the way
+   * counts.
    */
   async open(): Promise<void> {
     const made = new Set(await this.#files.makeDirectory(this.root));
@@ -65,8 +66,8 @@ export class DirectoryTree {
   }
 
   /**
-   * Before names in the directory are reported: if a sync of it has failed, they may be lost again. Fails
-   * as long as that is so.
+   * Before names in the directory are reported: if a sync of it has failed, they may be lost again.
+   * Fails as long as that is so.
    */
   async settle(directory: string): Promise<void> {
     if (this.#unsettled.has(directory)) await this.sync(directory);
@@ -91,7 +92,8 @@ export class DirectoryTree {
     const parent = directory.slice(0, Math.max(0, directory.lastIndexOf("/")));
     await this.ensure(parent);
     await this.#files.makeDirectory(this.pathOf(directory));
-    // DURABLE: the name of this directory. Also if it was there: who made it may not have come this far.
+    // DURABLE: the name of this directory. Also if it was there: who made it may not have come this
+    // far.
     await this.sync(parent);
   }
 

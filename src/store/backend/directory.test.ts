@@ -65,6 +65,18 @@ describe("a directory backend and power failures", () => {
     assert.deepEqual(await third.get(key), text("linked, not synced"));
   });
 
+  it("does not lose what the next process has seen of a put whose outcome was unknown", async () => {
+    const first = new MemoryFiles();
+    const backend = await open(first);
+    await backend.putIfAbsent("catalog/00", [text("makes the directory")]);
+    first.fail({ operation: "syncDirectory" });
+    assert.equal(await backend.putIfAbsent("catalog/01", [text("x")]), "unknown");
+    const died = first.crashKeepingEverything();
+    assert.deepEqual(await (await open(died)).get("catalog/01"), text("x"));
+    const third = await open(died.crashKeepingNothing());
+    assert.deepEqual(await third.get("catalog/01"), text("x"));
+  });
+
   it("says exists only of what a power failure leaves there", async () => {
     const files = new MemoryFiles();
     const backend = await open(files);
@@ -77,7 +89,8 @@ describe("a directory backend and power failures", () => {
       return new Promise(() => {});
     };
     void backend.putIfAbsent("catalog/01", [text("first")]);
-    while (!hung) await Promise.resolve();
+    for (let turn = 0; turn < 1_000 && !hung; turn += 1) await Promise.resolve();
+    assert.ok(hung, "the put came to its last sync");
     assert.equal(await backend.putIfAbsent("catalog/01", [text("second")]), "exists");
     const after = await open(files.crashKeepingNothing());
     assert.deepEqual(await after.get("catalog/01"), text("first"));

@@ -38,9 +38,9 @@ const temporaryDirectory = "tmp";
 
 /**
  * Create-once is: write a temporary file, sync it, link it to its final name (which fails if that
- * exists), sync the directory, remove the temporary name. The last two in this order: as long as the
- * temporary is there, the name it was linked to may not be durable. Opening goes by that, so that what
- * was seen after the death of a process cannot vanish in a later power failure.
+ * exists), sync the directory, remove the temporary name. The last two in this order: as long as
+ * the temporary is there, the name it was linked to may not be durable. Opening goes by that, so
+ * that what was seen after the death of a process cannot vanish in a later power failure.
  */
 class DirectoryBackend implements Backend {
   readonly #tree: DirectoryTree;
@@ -110,7 +110,8 @@ class DirectoryBackend implements Backend {
       throw error;
     }
     const outcome = await this.#link(temporary, key);
-    // If it is not known whether the name is durable, the temporary stays to say so to the next open.
+    // If it is not known whether the name is durable, the temporary stays to say so to the next
+    // open.
     if (outcome !== "unknown") await this.#discard(temporary);
     return outcome;
   }
@@ -129,11 +130,12 @@ class DirectoryBackend implements Backend {
       outcome = isKelpieError(error, "exists") ? "exists" : "unknown";
     }
     try {
-      // DURABLE: the name. Also if it was there: its put may not have come this far, and who is told
-      // that it exists builds on it.
+      // DURABLE: the name. Also if it was there: its put may not have come this far, and who is
+      // told that it exists builds on it.
       await this.#tree.sync(directory);
     } catch {
-      // The name is there and may be lost: neither created nor failed. Whoever reads it back syncs first.
+      // The name is there and may be lost: neither created nor failed. Whoever reads it back syncs
+      // first.
       return "unknown";
     }
     return outcome;

@@ -6,7 +6,9 @@ export const keyBytesMax = 200;
 const keyPattern = /^[0-9a-z][0-9a-z.-]*(\/[0-9a-z][0-9a-z.-]*)*$/;
 const segmentPattern = /^[0-9a-z][0-9a-z.-]*$/;
 
-/** Throws "invalid" unless `key` is a key; a key cannot lead out of the place where keys are kept. */
+/**
+ * Throws "invalid" unless `key` is a key; a key cannot lead out of the place where keys are kept.
+ */
 export function checkKey(key: string): void {
   if (key.length <= keyBytesMax && keyPattern.test(key)) return;
   throw new KelpieError("invalid", `${JSON.stringify(key)} is not a key of a store`);

@@ -1,0 +1,57 @@
+import type { CallOutput } from "../control/calls.ts";
+import type { Address } from "../host/net.ts";
+import { socketPathBytesMax } from "../http/socket-path.ts";
+import { formatNbdUri } from "../nbd/uri.ts";
+import { defaultStore } from "./session.ts";
+import { shellWord } from "./text.ts";
+
+export interface Serving {
+  info: CallOutput<"server.info">;
+  addresses: readonly Address[];
+}
+
+export interface Asked {
+  /** As given with --store. */
+  store: string | undefined;
+  env: Readonly<Record<string, string | undefined>>;
+}
+
+/** Says where the server listens and what to type next, in commands that work as printed. */
+export function banner({ info, addresses }: Serving, asked: Asked): string {
+  const uris = info.nbd.map((uri) => `  ${uri}\n`).join("");
+  const lines = [`Kelpie ${info.version} serves ${info.store}\n`];
+  lines.push(uris === "" ? "without NBD (--nbd off)\n" : `${uris}`);
+  lines.push(`\nMake a disk:\n  npx kelpie ${storeOption(asked)}vdi create disk1 10G\n`);
+  const address = addresses.find(isReachable);
+  if (address !== undefined) {
+    const uri = shellWord(formatNbdUri({ address, exportName: "disk1" }));
+    lines.push(`\nLook at it, and boot a virtual machine with it:
+  qemu-img info ${uri}
+  qemu-system-x86_64 -m 1G \\
+    -blockdev ${shellWord(blockdev(address))} \\
+    -device virtio-blk-pci,drive=disk1
+`);
+  }
+  lines.push("\nCtrl-C stops it; nothing written is lost.\n");
+  return lines.join("");
+}
+
+/** A socket whose path is too long can be had by Kelpie's own commands only. */
+function isReachable(address: Address): boolean {
+  return address.kind === "tcp" || Buffer.byteLength(address.path) <= socketPathBytesMax;
+}
+
+/** Nothing, if the next command finds the store by itself. */
+function storeOption({ store, env }: Asked): string {
+  if (store === undefined || env.KELPIE_STORE === store || store === defaultStore) return "";
+  return `--store ${shellWord(store)} `;
+}
+
+/** A comma in a value of QEMU's option syntax is doubled. */
+function blockdev(address: Address): string {
+  const server =
+    address.kind === "unix"
+      ? `server.type=unix,server.path=${address.path.replaceAll(",", ",,")}`
+      : `server.type=inet,server.host=${address.host},server.port=${address.port}`;
+  return `driver=nbd,node-name=disk1,${server},export=disk1,discard=unmap`;
+}

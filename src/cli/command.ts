@@ -1,0 +1,61 @@
+import type { Command } from "commander";
+import type { CliContext } from "./context.ts";
+import { openSession, type Session } from "./session.ts";
+
+/** What a command needs to run: its surroundings, and a way to say how it went. */
+export interface Cli {
+  readonly context: CliContext;
+  /** Runs a command's body on the store the command line names, and keeps its exit code. */
+  onStore(command: Command, body: CommandBody, options?: { create?: boolean }): Promise<void>;
+  /** Runs a command's body that finds its store itself. */
+  run(body: () => Promise<number>): Promise<void>;
+}
+
+/** Returns the exit code; nothing means 0. */
+export type CommandBody = (session: Session, printer: Printer) => Promise<number | undefined>;
+
+/** Results go to standard output: as JSON when that was asked for, else as text. */
+export interface Printer {
+  readonly json: boolean;
+  print(value: unknown, text: () => string): Promise<void>;
+}
+
+export interface GlobalOptions {
+  store?: string;
+  json?: boolean;
+}
+
+export interface Outcome {
+  exitCode: number;
+}
+
+export function createCli(context: CliContext, outcome: Outcome): Cli {
+  return {
+    context,
+    async onStore(command, body, options = {}) {
+      const { store, json = false } = command.optsWithGlobals<GlobalOptions>();
+      const session = await openSession(context, { store, create: options.create ?? false });
+      try {
+        outcome.exitCode = (await body(session, createPrinter(context, json))) ?? 0;
+      } finally {
+        await session.close();
+      }
+    },
+    async run(body) {
+      outcome.exitCode = await body();
+    },
+  };
+}
+
+export function createPrinter(context: CliContext, json: boolean): Printer {
+  return {
+    json,
+    async print(value, text) {
+      await context.stdout.write(json ? `${JSON.stringify(value, null, 2)}\n` : withEnd(text()));
+    },
+  };
+}
+
+function withEnd(text: string): string {
+  return text === "" || text.endsWith("\n") ? text : `${text}\n`;
+}

@@ -1,0 +1,57 @@
+import type { Exports } from "../block/exports.ts";
+import type { Control } from "../control/calls.ts";
+import type { Host } from "../host/host.ts";
+
+/** What a command line runs in. The real one is made by `main`; tests make their own. */
+export interface CliContext {
+  readonly host: Host;
+  readonly stdin: AsyncIterable<Uint8Array>;
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Aborted by the first SIGINT or SIGTERM. */
+  readonly signal: AbortSignal;
+  readonly version: string;
+  readonly pid: number;
+  readonly openLocal: OpenLocal;
+}
+
+export interface Output {
+  readonly isTerminal: boolean;
+  readonly columns: number;
+  /** Completes when it may be called again. Throws `BrokenPipe` when nobody reads any more. */
+  write(data: string | Uint8Array): Promise<void>;
+}
+
+/** `kelpie vdi list | head`: not worth a message. */
+export class BrokenPipe extends Error {
+  constructor() {
+    super("nobody reads the output any more");
+    this.name = "BrokenPipe";
+  }
+}
+
+/** A store that this process has opened itself. */
+export interface LocalStore {
+  readonly control: Control;
+  readonly exports: Exports;
+  /** Flushes and leaves a store that opens without recovery. */
+  close(): Promise<void>;
+}
+
+export interface OpenLocalOptions {
+  host: Host;
+  /** Make a store if there is none; otherwise that is "not-found". */
+  create: boolean;
+  keepDiscarded?: KeepDiscarded;
+}
+
+/** Discarded tips are purged when they are older, or when they take more of the store. */
+export interface KeepDiscarded {
+  ms?: number;
+  /** 0 … 1 of the store. */
+  fraction?: number;
+}
+
+/** Opens the store at `url`, a directory for now. "busy" when another process has it open. */
+export type OpenLocal = (url: string, options: OpenLocalOptions) => Promise<LocalStore>;

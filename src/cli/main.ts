@@ -1,0 +1,72 @@
+import { createRequire } from "node:module";
+import { addAbortSignal } from "node:stream";
+import { KelpieError } from "../base/errors.ts";
+import { createNodeHost } from "../host/node/node-host.ts";
+import { BrokenPipe, type CliContext, type Output } from "./context.ts";
+import { openLocal } from "./local.ts";
+import { run } from "./program.ts";
+
+/** Runs one command line in this process; returns the exit code. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const interrupt = new AbortController();
+  const stop = (signal: NodeJS.Signals): void => {
+    // The second one does not wait for anything.
+    if (interrupt.signal.aborted) process.exit(signal === "SIGINT" ? 130 : 143);
+    interrupt.abort(new KelpieError("closed", "interrupted"));
+  };
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  try {
+    return await run(argv, createContext(interrupt.signal));
+  } finally {
+    process.off("SIGINT", stop);
+    process.off("SIGTERM", stop);
+  }
+}
+
+function createContext(signal: AbortSignal): CliContext {
+  return {
+    host: createNodeHost({ logLevel: "warn" }),
+    stdin: standardInput(signal),
+    stdout: createOutput(process.stdout),
+    stderr: createOutput(process.stderr),
+    env: process.env,
+    signal,
+    version: packageVersion(),
+    pid: process.pid,
+    openLocal,
+  };
+}
+
+/** Touched only by commands that read it: opening it would keep the others from ending. */
+async function* standardInput(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  yield* addAbortSignal(signal, process.stdin) as AsyncIterable<Uint8Array>;
+}
+
+function createOutput(stream: NodeJS.WriteStream): Output {
+  // Without a listener it would be an uncaught error; the write's own callback has it too.
+  stream.on("error", () => {});
+  return {
+    isTerminal: stream.isTTY === true,
+    columns: stream.columns ?? 100,
+    write: (data) =>
+      new Promise((done, fail) => {
+        stream.write(data, (error) => {
+          if (error === null || error === undefined) done();
+          else fail("code" in error && error.code === "EPIPE" ? new BrokenPipe() : failed(error));
+        });
+      }),
+  };
+}
+
+function failed(cause: Error): KelpieError {
+  const full = "code" in cause && cause.code === "ENOSPC";
+  return new KelpieError(full ? "no-space" : "io", `output: ${cause.message}`, { cause });
+}
+
+function packageVersion(): string {
+  // The same two levels up from src/cli and from dist/cli.
+  const manifest: unknown = createRequire(import.meta.url)("../../package.json");
+  const version = (manifest as { version?: unknown }).version;
+  return typeof version === "string" ? version : "unknown";
+}

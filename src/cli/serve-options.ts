@@ -1,0 +1,65 @@
+import { parseDuration } from "../base/durations.ts";
+import { KelpieError } from "../base/errors.ts";
+import type { Address } from "../host/net.ts";
+import { nbdPort } from "../nbd/uri.ts";
+import { formatAddress, isLocal, parseAddress } from "./addresses.ts";
+import type { KeepDiscarded } from "./context.ts";
+import { nbdSocket } from "./session.ts";
+
+/** Where to listen. */
+export interface WantedListener {
+  address: Address;
+  /** Asked for by a flag: then it must work. A default that is taken is left out. */
+  required: boolean;
+}
+
+/** What --nbd says, or the defaults. Refuses what other machines could reach without `insecure`. */
+export function nbdListeners(
+  flags: readonly string[] | undefined,
+  { store, insecure }: { store: string; insecure: boolean },
+): WantedListener[] {
+  if (flags === undefined || flags.length === 0) {
+    return [
+      { address: { kind: "tcp", host: "127.0.0.1", port: nbdPort }, required: false },
+      { address: { kind: "unix", path: nbdSocket(store) }, required: false },
+    ];
+  }
+  const addresses = flags.map(parseAddress);
+  if (addresses.includes("off") && addresses.length > 1) {
+    throw new KelpieError("invalid", "--nbd off and another --nbd contradict each other");
+  }
+  return addresses
+    .filter((address) => address !== "off")
+    .map((address) => {
+      if (!insecure && !isLocal(address)) throw notLocal(address);
+      return { address, required: true };
+    });
+}
+
+/** "1h,10%", or one of the two, in any order. */
+export function parseKeepDiscarded(text: string): KeepDiscarded {
+  const keep: KeepDiscarded = {};
+  for (const part of text.split(",")) {
+    const percent = /^\s*(\d{1,3}(?:\.\d{1,6})?)\s*%\s*$/.exec(part)?.[1];
+    const key = percent === undefined ? "ms" : "fraction";
+    if (keep[key] !== undefined) throw notAKeep(text);
+    if (percent === undefined) keep.ms = parseDuration(part);
+    else if (Number(percent) <= 100) keep.fraction = Number(percent) / 100;
+    else throw notAKeep(text);
+  }
+  return keep;
+}
+
+function notLocal(address: Address): KelpieError {
+  return new KelpieError(
+    "invalid",
+    `--nbd ${formatAddress(address)}: anybody who reaches it could read and write every disk`,
+    { remedy: "listen on 127.0.0.1 or a unix: socket, or say --insecure if the network is yours" },
+  );
+}
+
+function notAKeep(text: string): KelpieError {
+  return new KelpieError("invalid", `--keep-discarded ${text}: it is a time, a share, or both`, {
+    remedy: "write it like 1h,10% or 0",
+  });
+}

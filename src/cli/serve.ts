@@ -1,0 +1,189 @@
+import type { Command } from "commander";
+import { isKelpieError, KelpieError } from "../base/errors.ts";
+import type { CallOutput, Control } from "../control/calls.ts";
+import type { Address } from "../host/net.ts";
+import { connectControl } from "../http/control-client.ts";
+import { type ControlServer, openControlServer } from "../http/control-server.ts";
+import { shortSocketPath } from "../http/socket-path.ts";
+import { createNbdServer } from "../nbd/server.ts";
+import { formatNbdUri } from "../nbd/uri.ts";
+import { formatAddress } from "./addresses.ts";
+import { banner } from "./banner.ts";
+import type { Cli, GlobalOptions } from "./command.ts";
+import type { CliContext, LocalStore } from "./context.ts";
+import { nbdListeners, parseKeepDiscarded, type WantedListener } from "./serve-options.ts";
+import { controlSocket, storeDirectory } from "./session.ts";
+
+interface ServeOptions extends GlobalOptions {
+  nbd?: string[];
+  insecure?: boolean;
+  keepDiscarded?: string;
+}
+
+export function addServe(program: Command, cli: Cli): void {
+  program
+    .command("serve")
+    .summary("serve the store's disks over NBD")
+    .description(
+      `Serves the store's disks over NBD until Ctrl-C, and makes the store if there is none. Other
+kelpie commands on the same store ask this server. ADDR is host:port, unix:PATH or off.`,
+    )
+    .option("--nbd <addr>", "listen here, and not on 127.0.0.1:10809 and <store>/nbd.sock", collect)
+    .option("--insecure", "allow addresses that other machines can reach")
+    .option("--keep-discarded <time,share>", "how long and how much of what rollback sets aside")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kelpie serve
+  kelpie serve --store /srv/disks --nbd unix:/run/kelpie.sock --nbd 127.0.0.1:10809
+  kelpie serve --keep-discarded 1h,10%`,
+    )
+    .action((_options: object, command: Command) => {
+      const options = command.optsWithGlobals<ServeOptions>();
+      return cli.run(() => serve(cli.context, options));
+    });
+}
+
+/** The composition root: opens everything in order, waits for a signal, closes in reverse. */
+async function serve(context: CliContext, options: ServeOptions): Promise<number> {
+  const store = storeDirectory(context, options.store);
+  const wanted = nbdListeners(options.nbd, { store, insecure: options.insecure === true });
+  const keep =
+    options.keepDiscarded === undefined
+      ? {}
+      : { keepDiscarded: parseKeepDiscarded(options.keepDiscarded) };
+  const startedMs = context.host.clock.nowMs();
+  const local = await openStore(context, store, keep);
+  const open: Closable[] = [local];
+  try {
+    const listeners = await listenNbd(context, local, wanted);
+    open.push(...listeners);
+    const nbd = listeners.map(({ address }) => formatNbdUri({ address, exportName: "" }));
+    const info = { version: context.version, pid: context.pid, store, startedMs, nbd };
+    open.push(await listenControl(context, store, withServerInfo(local.control, info)));
+    const shown = { info, addresses: listeners.map(({ address }) => address) };
+    await context.stdout.write(
+      options.json === true
+        ? `${JSON.stringify({ ...info, control: controlSocket(store) })}\n`
+        : banner(shown, { store: options.store, env: context.env }),
+    );
+    await aborted(context.signal);
+  } finally {
+    // The control socket first, the store last: nobody may ask for what is closing.
+    await closeAll(open.reverse());
+  }
+  return 0;
+}
+
+interface Closable {
+  close(): Promise<void>;
+}
+
+interface NbdListener extends Closable {
+  address: Address;
+}
+
+/** The lock decides who serves a store; the control socket says who that is. */
+async function openStore(
+  context: CliContext,
+  store: string,
+  keep: { keepDiscarded?: ReturnType<typeof parseKeepDiscarded> },
+): Promise<LocalStore> {
+  try {
+    return await context.openLocal(store, { host: context.host, create: true, ...keep });
+  } catch (error) {
+    if (!isKelpieError(error, "busy")) throw error;
+    const running = await connectControl(controlSocket(store)).catch(() => undefined);
+    if (running === undefined) throw error;
+    const { pid, nbd } = running.info;
+    throw new KelpieError("busy", `store ${store}: a server has it open, pid ${pid}`, {
+      cause: error,
+      remedy: `it listens on ${nbd.join(" and ") || "no NBD address"}; kill ${pid} stops it`,
+    });
+  }
+}
+
+async function listenNbd(
+  context: CliContext,
+  { exports }: LocalStore,
+  wanted: readonly WantedListener[],
+): Promise<NbdListener[]> {
+  const listeners: NbdListener[] = [];
+  try {
+    for (const { address, required } of wanted) {
+      try {
+        listeners.push(await listenOn(context, exports, address));
+      } catch (error) {
+        if (required || !isKelpieError(error, "busy")) throw error;
+        const text = `kelpie: ${formatAddress(address)} is taken: not listening there\n`;
+        await context.stderr.write(text);
+      }
+    }
+  } catch (error) {
+    await closeAll(listeners);
+    throw error;
+  }
+  return listeners;
+}
+
+async function listenOn(
+  context: CliContext,
+  exports: LocalStore["exports"],
+  address: Address,
+): Promise<NbdListener> {
+  const { net, timers, log } = context.host;
+  const short = address.kind === "unix" ? shortSocketPath(address.path) : undefined;
+  const bound: Address = short === undefined ? address : { kind: "unix", path: short.path };
+  try {
+    const server = await createNbdServer({ addresses: [bound] }, { net, timers, log, exports });
+    return {
+      // Under the name people know, and with the port that 0 became.
+      address: address.kind === "unix" ? address : (server.addresses[0] ?? address),
+      async close() {
+        await server.close();
+        short?.close(); // The socket's file is removed by this name.
+      },
+    };
+  } catch (error) {
+    short?.close();
+    throw error;
+  }
+}
+
+function listenControl(
+  context: CliContext,
+  store: string,
+  control: Control,
+): Promise<ControlServer> {
+  const { log } = context.host;
+  return openControlServer({ socketPath: controlSocket(store) }, { control, log });
+}
+
+/** Who serves is known here and not in the store. */
+function withServerInfo(control: Control, info: CallOutput<"server.info">): Control {
+  return {
+    call: (name, input, context) => {
+      if (name === "server.info") return Promise.resolve(info as CallOutput<typeof name>);
+      return control.call(name, input, context);
+    },
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** Closes everything, whatever fails on the way, and throws the first failure. */
+async function closeAll(open: readonly Closable[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const part of open) await part.close().catch((error: unknown) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
+}
+
+function collect(value: string, previous: string[] | undefined): string[] {
+  return [...(previous ?? []), value];
+}

@@ -1,0 +1,169 @@
+import { resolve } from "node:path";
+import { isKelpieError, KelpieError } from "../base/errors.ts";
+import type { OpenExport } from "../block/exports.ts";
+import type { CallContext, CallOutput, Control } from "../control/calls.ts";
+import type { Address } from "../host/net.ts";
+import { connectControl, type RunningServer } from "../http/control-client.ts";
+import { shortSocketPath } from "../http/socket-path.ts";
+import { connectNbd } from "../nbd/client.ts";
+import { parseNbdUri } from "../nbd/uri.ts";
+import type { CliContext, LocalStore } from "./context.ts";
+
+/** What a command works with: a running server, or a store opened for this one command. */
+export interface Session {
+  readonly control: Control;
+  /** The server that answers, if one does. */
+  readonly server: CallOutput<"server.info"> | undefined;
+  /** `NAME`, `NAME@TAG` or `NAME@#ID`. The caller closes it. */
+  openDevice(exportName: string): Promise<OpenExport>;
+  close(): Promise<void>;
+}
+
+export interface SessionSettings {
+  /** As given with --store, or undefined. */
+  store: string | undefined;
+  /** Make a store if there is none. */
+  create: boolean;
+}
+
+/** Finds the running server of a store by its control socket; without one opens the store itself. */
+export async function openSession(
+  context: CliContext,
+  settings: SessionSettings,
+): Promise<Session> {
+  const store = storeDirectory(context, settings.store);
+  const deadlineMs = context.host.clock.monotonicMs() + busyWaitMs;
+  for (;;) {
+    const running = await connectControl(controlSocket(store));
+    if (running !== undefined) return remoteSession(context, running);
+    try {
+      const options = { host: context.host, create: settings.create };
+      return localSession(context, await context.openLocal(store, options));
+    } catch (error) {
+      if (!isKelpieError(error, "busy")) throw error;
+      // A server that is starting has the lock before it has the socket, and another command is done soon.
+      const late = context.host.clock.monotonicMs() >= deadlineMs;
+      if (late || context.signal.aborted) throw heldByOther(store, error);
+      await context.host.timers.sleep(busyRetryMs);
+    }
+  }
+}
+
+/** The directory a command line means. Fails with "unsupported" for what is no directory. */
+export function storeDirectory(context: CliContext, option: string | undefined): string {
+  const store = option ?? context.env.KELPIE_STORE ?? defaultStore;
+  if (store === "") {
+    throw new KelpieError("invalid", "the store is empty", { remedy: "give --store a directory" });
+  }
+  const scheme = /^([a-z0-9+]+):\/\//.exec(store)?.[1];
+  if (scheme !== undefined) {
+    throw new KelpieError(
+      "unsupported",
+      `store ${store}: this version keeps stores in directories`,
+    );
+  }
+  return resolve(store);
+}
+
+export const defaultStore = "kelpie-data";
+
+export function controlSocket(store: string): string {
+  return `${store}/control.sock`;
+}
+
+export function nbdSocket(store: string): string {
+  return `${store}/nbd.sock`;
+}
+
+/** How an export of a point is called: snapshots by id are "NAME@#3", because a tag may be digits. */
+export function exportNameOf(name: string, snapshot: string | undefined): string {
+  if (snapshot === undefined) return name;
+  return /^\d+$/.test(snapshot) ? `${name}@#${snapshot}` : `${name}@${snapshot}`;
+}
+
+/** How long a store that is held by somebody else is tried again. */
+const busyWaitMs = 3000;
+const busyRetryMs = 100;
+
+function localSession(context: CliContext, store: LocalStore): Session {
+  return {
+    control: interruptible(store.control, context.signal),
+    server: undefined,
+    openDevice: (name) => {
+      return store.exports.open(name, { protocol: "control", peer: `pid ${context.pid}` });
+    },
+    close: () => store.close(),
+  };
+}
+
+function remoteSession(context: CliContext, running: RunningServer): Session {
+  return {
+    control: interruptible(running.control, context.signal),
+    server: running.info,
+    openDevice: (name) => openRemote(context, running, name),
+    async close() {},
+  };
+}
+
+/** Every call ends when the command is interrupted. */
+function interruptible(control: Control, signal: AbortSignal): Control {
+  return {
+    call: (name, input, callContext?: CallContext) =>
+      control.call(name, input, { signal, ...callContext }),
+  };
+}
+
+/** Data goes over NBD: the control socket is for questions. */
+async function openRemote(
+  context: CliContext,
+  running: RunningServer,
+  exportName: string,
+): Promise<OpenExport> {
+  const uris = [...running.info.nbd].sort((a, b) => Number(isUnix(b)) - Number(isUnix(a)));
+  let failure: unknown;
+  for (const uri of uris) {
+    try {
+      return await openNbd(context, parseNbdUri(uri).address, exportName);
+    } catch (error) {
+      // Without this export every address of the server is the same.
+      if (isKelpieError(error, "not-found") && !isConnectError(error)) throw error;
+      failure = error;
+    }
+  }
+  throw new KelpieError("io", `the server has no NBD address that answers (${uris.join(", ")})`, {
+    cause: failure,
+    remedy: "start it without --nbd off",
+  });
+}
+
+async function openNbd(
+  context: CliContext,
+  address: Address,
+  exportName: string,
+): Promise<OpenExport> {
+  const { net, timers } = context.host;
+  const short = address.kind === "unix" ? shortSocketPath(address.path) : undefined;
+  try {
+    const reachable: Address = short === undefined ? address : { kind: "unix", path: short.path };
+    const device = await connectNbd({ address: reachable, exportName }, { net, timers });
+    return { name: exportName, description: "", device, close: () => device.close() };
+  } finally {
+    short?.close();
+  }
+}
+
+function isUnix(uri: string): boolean {
+  return uri.startsWith("nbd+unix:");
+}
+
+/** `Net.connect` says "not-found" too, when nobody listens; it has the system's error as its cause. */
+function isConnectError(error: KelpieError): boolean {
+  return error.cause !== undefined;
+}
+
+function heldByOther(store: string, cause: KelpieError): KelpieError {
+  return new KelpieError("busy", `store ${store} is in use: ${cause.message}`, {
+    cause,
+    remedy: cause.remedy ?? `fuser -v ${store}/lock says who has it`,
+  });
+}

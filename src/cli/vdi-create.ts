@@ -1,0 +1,64 @@
+import type { Command } from "commander";
+import { exactSize, formatSize, parseSize } from "../base/sizes.ts";
+import type { Cli } from "./command.ts";
+import { printable } from "./text.ts";
+
+export function addCreate(parent: Command, cli: Cli): void {
+  parent
+    .command("create")
+    .summary("make an empty disk")
+    .description("Makes an empty disk. It takes no space until it is written.")
+    .argument("<name>", "name of the new disk")
+    .argument("<size>", "its size: 10G, 1.5T, 512M; a multiple of 512 bytes")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kelpie vdi create disk1 10G
+  kelpie vdi create disk1 1.5T --json`,
+    )
+    .action((name: string, size: string, _options: object, command: Command) => {
+      const sizeBytes = parseSize(size);
+      return cli.onStore(
+        command,
+        async ({ control }, printer) => {
+          const entry = await control.call("vdi.create", { name, sizeBytes });
+          await printer.print(
+            entry,
+            () => `${printable(name)}: created, ${formatSize(entry.sizeBytes)}`,
+          );
+          return 0;
+        },
+        { create: true },
+      );
+    });
+}
+
+export function addResize(parent: Command, cli: Cli): void {
+  parent
+    .command("resize")
+    .summary("make a disk larger, or smaller")
+    .description(
+      `Changes the size of a disk; of an attached one too, but a client sees the new size only when it
+connects again. Making it smaller destroys what lies behind the new end and takes --shrink.`,
+    )
+    .argument("<name>", "the disk")
+    .argument("<size>", "its new size: 20G, 2T")
+    .option("--shrink", "yes, make it smaller if that is what the size says")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kelpie vdi resize disk1 20G
+  kelpie vdi resize disk1 5G --shrink`,
+    )
+    .action((name: string, size: string, options: { shrink?: boolean }, command: Command) => {
+      const sizeBytes = parseSize(size);
+      return cli.onStore(command, async ({ control }, printer) => {
+        const shrink = options.shrink === true;
+        const entry = await control.call("vdi.resize", { name, sizeBytes, shrink });
+        await printer.print(entry, () => `${printable(name)}: now ${exactSize(entry.sizeBytes)}`);
+        return 0;
+      });
+    });
+}

@@ -1,0 +1,52 @@
+import { z } from "zod";
+import { KelpieError } from "../base/errors.ts";
+import type { Vdis } from "../vdi/vdis.ts";
+import {
+  type CallArguments,
+  type CallContext,
+  type CallInput,
+  type CallName,
+  type CallOutput,
+  calls,
+  type Control,
+} from "./calls.ts";
+import { Entries } from "./entries.ts";
+import { storeCalls } from "./store-calls.ts";
+import { vdiCalls } from "./vdi-calls.ts";
+
+/** One handler for each call, with what it was asked for and where to tell of progress. */
+export type Handlers<N extends CallName> = {
+  [K in N]: (input: CallArguments<K>, context: CallContext) => Promise<CallOutput<K>>;
+};
+
+export interface ControlParts {
+  vdis: Vdis;
+  entries: Entries;
+  /** The store as the user named it. */
+  url: string;
+}
+
+/** Everything the product can do, over an open store. */
+export function createControl(settings: { url: string }, components: { vdis: Vdis }): Control {
+  const { vdis } = components;
+  const parts: ControlParts = { vdis, entries: new Entries({ vdis }), url: settings.url };
+  const handlers: Handlers<CallName> = {
+    "server.info": async () => {
+      throw new KelpieError("unsupported", "no server is running");
+    },
+    ...vdiCalls(parts),
+    ...storeCalls(parts),
+  };
+  return {
+    call: async (name, input, context = {}) => {
+      const handler = handlers[name] as Handlers<typeof name>[typeof name];
+      return await handler(parseInput(name, input), context);
+    },
+  };
+}
+
+function parseInput<N extends CallName>(name: N, input: CallInput<N>): CallArguments<N> {
+  const parsed = calls[name].input.safeParse(input);
+  if (parsed.success) return parsed.data as CallArguments<N>;
+  throw new KelpieError("invalid", `${name}: ${z.prettifyError(parsed.error)}`);
+}

@@ -1,0 +1,125 @@
+import { blockBytes } from "../block/block-device.ts";
+import type { Point } from "../store/point.ts";
+import { familyOf } from "../vdi/history.ts";
+import type { SnapshotNote, Working } from "../vdi/registry.ts";
+import { attachmentKey, type Vdis } from "../vdi/vdis.ts";
+import type { DiscardedEntry, TreeNode, VdiEntry } from "./calls.ts";
+
+/** Working VDIs and snapshots as plain data. Nothing here reads the disk. */
+export class Entries {
+  readonly #vdis: Vdis;
+
+  constructor(components: { vdis: Vdis }) {
+    this.#vdis = components.vdis;
+  }
+
+  working(name: string): VdiEntry {
+    return this.#ofWorking(this.#vdis.registry.find(name));
+  }
+
+  snapshot(name: string, snapshot: string): VdiEntry {
+    return this.#ofSnapshot(this.#vdis.registry.findSnapshot(name, snapshot));
+  }
+
+  /** Of one name or all: by name, then by snap id, so that the working VDI comes last. */
+  list(name: string | undefined): VdiEntry[] {
+    const { registry } = this.#vdis;
+    if (name !== undefined && registry.snapshotsOf(name).length === 0) registry.find(name);
+    const names = name === undefined ? registry.names() : [name];
+    return names.flatMap((one) => {
+      const working = registry.working.get(one);
+      const snapshots = registry.snapshotsOf(one).map((entry) => this.#ofSnapshot(entry));
+      return working === undefined ? snapshots : [...snapshots, this.#ofWorking(working)];
+    });
+  }
+
+  discarded(name: string | undefined): DiscardedEntry[] {
+    const { registry, store, keepDiscarded } = this.#vdis;
+    const all = name === undefined ? [...registry.discarded.values()] : registry.discardedOf(name);
+    return all.map((entry) => {
+      const point = store.point(entry.point);
+      return {
+        name: entry.name,
+        point: entry.point,
+        why: entry.why,
+        discardedMs: entry.discardedMs,
+        purgeMs: entry.discardedMs + keepDiscarded.ageMs,
+        sizeBytes: point.sizeBytes,
+        exclusiveBytes: exclusiveBytesOf(point),
+      };
+    });
+  }
+
+  /** Families as trees of what can be seen: deleted and discarded points are left out. */
+  tree(name: string | undefined): TreeNode[] {
+    const entries = this.list(undefined);
+    const family =
+      name === undefined ? undefined : new Set(this.list(name).map((entry) => entry.family));
+    const nodes = new Map<number, TreeNode>();
+    for (const entry of entries) nodes.set(entry.point, { entry, children: [] });
+    const roots: TreeNode[] = [];
+    for (const node of nodes.values()) {
+      if (family !== undefined && !family.has(node.entry.family)) continue;
+      const parent = node.entry.parent === null ? undefined : nodes.get(node.entry.parent);
+      (parent?.children ?? roots).push(node);
+    }
+    for (const node of nodes.values()) node.children.sort((a, b) => a.entry.point - b.entry.point);
+    return roots;
+  }
+
+  #ofWorking(entry: Working): VdiEntry {
+    const { name, snapId, createdMs, tip } = entry;
+    const clients = this.#vdis.attachments.count(name);
+    return {
+      kind: "working",
+      tag: "",
+      createdMs,
+      clients,
+      ...this.#ofPoint({ name, snapId, point: tip }),
+    };
+  }
+
+  #ofSnapshot(entry: SnapshotNote): VdiEntry {
+    const { name, snapId, tag, takenMs, point } = entry;
+    const clients = this.#vdis.attachments.count(attachmentKey(name, snapId));
+    return {
+      kind: "snapshot",
+      tag,
+      createdMs: takenMs,
+      clients,
+      ...this.#ofPoint({ name, snapId, point }),
+    };
+  }
+
+  #ofPoint(named: { name: string; snapId: number; point: number }) {
+    const { store, registry } = this.#vdis;
+    const point = store.point(named.point);
+    const parent = this.#visibleParent(point);
+    const parentName = parent === undefined ? undefined : registry.snapshotAt(parent.id)?.name;
+    const exclusiveBytes = exclusiveBytesOf(point);
+    const mappedBytes = point.mappedBlocks * blockBytes;
+    return {
+      ...named,
+      parent: parent?.id ?? null,
+      family: familyOf(point).id,
+      sizeBytes: point.sizeBytes,
+      mappedBytes,
+      exclusiveBytes,
+      sharedBytes: Math.max(0, mappedBytes - exclusiveBytes),
+      clone: parentName !== undefined && parentName !== named.name,
+    };
+  }
+
+  #visibleParent(point: Point): Point | undefined {
+    let parent = point.parent;
+    while (parent !== undefined && this.#vdis.registry.snapshotAt(parent.id) === undefined) {
+      parent = parent.parent;
+    }
+    return parent;
+  }
+}
+
+/** With two or more children a point frees nothing when it is deleted. */
+function exclusiveBytesOf(point: Point): number {
+  return point.children.size > 1 ? 0 : Math.max(0, point.exclusiveBlocks) * blockBytes;
+}

@@ -1,0 +1,95 @@
+import { isKelpieError, KelpieError } from "../base/errors.ts";
+import type { Exports } from "../block/exports.ts";
+import type { Host } from "../host/host.ts";
+import type { FileLock } from "../host/files.ts";
+import { openDirectoryBackend } from "../store/backend/directory.ts";
+import { VdiExports } from "../vdi/vdi-exports.ts";
+import { Vdis, type VdisSettings } from "../vdi/vdis.ts";
+import type { Control } from "./calls.ts";
+import { createControl } from "./control.ts";
+
+export type LocalStoreSettings = Partial<Omit<VdisSettings, "directory">> & {
+  /** Where the store is, or shall be. */
+  directory: string;
+};
+
+/** A store in a directory of this machine, opened by this process. */
+export interface LocalStore {
+  readonly control: Control;
+  readonly exports: Exports;
+  readonly vdis: Vdis;
+  close(): Promise<void>;
+}
+
+/** Takes the store's lock and opens it. Fails with "busy" if another process has it. */
+export async function openLocalStore(
+  settings: LocalStoreSettings,
+  components: { host: Host },
+): Promise<LocalStore> {
+  const { directory, create = false } = settings;
+  const { host } = components;
+  const lock = await lockStore(directory, create, host);
+  try {
+    const backend = await openDirectoryBackend({ root: directory }, host);
+    const vdis = await Vdis.open({ ...settings, directory, create }, { host, backend, lock });
+    return {
+      control: createControl({ url: directory }, { vdis }),
+      exports: new VdiExports({ vdis }),
+      vdis,
+      close: () => vdis.close(),
+    };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+/** One process at a time writes a store; the lock goes when that process does. */
+async function lockStore(directory: string, create: boolean, host: Host): Promise<FileLock> {
+  const { files } = host;
+  await mustBeStoreOrEmpty(directory, create, host);
+  if (create) {
+    for (const made of await files.makeDirectory(directory)) {
+      await files.syncDirectory(made.slice(0, Math.max(1, made.lastIndexOf("/"))));
+    }
+  }
+  try {
+    return await files.lock(`${directory}/lock`);
+  } catch (error) {
+    if (!isKelpieError(error, "busy")) throw error;
+    throw new KelpieError("busy", `${directory} is in use by another process`, {
+      cause: error,
+      remedy: "Stop it, or name another store with --store.",
+    });
+  }
+}
+
+/** Before anything is written into it: a directory of somebody else's must stay as it is. */
+async function mustBeStoreOrEmpty(directory: string, create: boolean, host: Host): Promise<void> {
+  const names = await listOrNothing(directory, host);
+  if (names?.includes("store")) return;
+  const strangers = (names ?? []).filter((name) => !ownNames.has(name));
+  if (strangers.length > 0) {
+    throw new KelpieError(
+      "invalid",
+      `${directory} is not a Kelpie store, and not empty: it has ${strangers[0]}`,
+      { remedy: "Name another directory with --store." },
+    );
+  }
+  if (create) return;
+  throw new KelpieError("not-found", `there is no store in ${directory}`, {
+    remedy: "`kelpie serve` makes one; --store or $KELPIE_STORE says where.",
+  });
+}
+
+async function listOrNothing(directory: string, host: Host): Promise<string[] | undefined> {
+  try {
+    return await host.files.list(directory);
+  } catch (error) {
+    if (isKelpieError(error, "not-found")) return undefined;
+    throw new KelpieError("io", `${directory} cannot be read as a directory`, { cause: error });
+  }
+}
+
+/** What opening may have left before the identity was written. */
+const ownNames = new Set(["lock", "tmp", "control.sock", "nbd.sock"]);

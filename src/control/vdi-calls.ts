@@ -1,0 +1,224 @@
+import { KelpieError } from "../base/errors.ts";
+import { blockBytes } from "../block/block-device.ts";
+import { isKelpieError, messageOf } from "../base/errors.ts";
+import { familyOf } from "../vdi/history.ts";
+import type { Point } from "../store/point.ts";
+import { attachmentKey } from "../vdi/vdis.ts";
+import type { CallName, Finding, RangeEntry } from "./calls.ts";
+import type { ControlParts, Handlers } from "./control.ts";
+
+type VdiCall = Extract<CallName, `vdi.${string}`>;
+
+/** Ranges in one answer: an answer stays well under a megabyte. */
+const pageRangesMax = 4096;
+/** Read at once by a check. */
+const checkBlocks = 256;
+
+export function vdiCalls(parts: ControlParts): Handlers<VdiCall> {
+  return { ...queries(parts), ...changes(parts), ...work(parts) };
+}
+
+function queries({ vdis, entries }: ControlParts): Handlers<
+  "vdi.list" | "vdi.discarded" | "vdi.tree" | "vdi.info" | "vdi.diff" | "vdi.map"
+> {
+  return {
+    "vdi.list": async ({ name }) => entries.list(name),
+    "vdi.discarded": async ({ name }) => entries.discarded(name),
+    "vdi.tree": async ({ name }) => entries.tree(name),
+    "vdi.info": async ({ name, snapshot }) => {
+      const entry =
+        snapshot === undefined ? entries.working(name) : entries.snapshot(name, snapshot);
+      const key = snapshot === undefined ? name : attachmentKey(name, entry.snapId);
+      return {
+        entry,
+        clients: vdis.attachments.of(key).map((client) => ({ ...client })),
+        snapshots: vdis.registry.snapshotsOf(name).length,
+        discarded: entries.discarded(name),
+      };
+    },
+    "vdi.diff": async ({ name, from, to, offset }) => {
+      const [base, point] = [vdis.point(name, from), vdis.point(name, to)];
+      if (familyOf(base) !== familyOf(point)) {
+        throw new KelpieError("invalid", `${from} and ${to ?? name} have nothing in common`);
+      }
+      const extents = (at: Point, range: Range) => vdis.store.changed(base, at, range);
+      const page = await rangePage(point, offset, extents);
+      const ranges = page.ranges
+        .filter(({ value }) => value === 1)
+        .map(({ offset: start, length }) => ({ offset: start, length, kind: "changed" as const }));
+      return { ranges, next: page.next };
+    },
+    "vdi.map": async ({ name, snapshot, offset }) => {
+      const point = vdis.point(name, snapshot);
+      const allocation = (at: Point, range: Range) => vdis.store.allocation(at, range);
+      const page = await rangePage(point, offset, allocation);
+      const ranges: RangeEntry[] = [];
+      for (const { offset: start, length, value } of page.ranges) {
+        if (value === 0) ranges.push(...(await depths(vdis.store, point, { start, length })));
+        else ranges.push({ offset: start, length, kind: value === 1 ? "hole" : "zero", depth: 0 });
+      }
+      return { ranges, next: page.next };
+    },
+  };
+}
+
+function changes({ vdis, entries }: ControlParts): Handlers<
+  | "vdi.create"
+  | "vdi.snapshot"
+  | "vdi.clone"
+  | "vdi.rollback"
+  | "vdi.delete"
+  | "vdi.undelete"
+  | "vdi.purge"
+  | "vdi.resize"
+> {
+  return {
+    "vdi.create": async ({ name, sizeBytes }) => {
+      await vdis.create(name, sizeBytes);
+      return entries.working(name);
+    },
+    "vdi.snapshot": async ({ names, tag }) => {
+      const snapIds = names.map((name) => vdis.registry.find(name).snapId);
+      await vdis.snapshot(names, tag);
+      return names.map((name, at) => entries.snapshot(name, `#${snapIds[at]}`));
+    },
+    "vdi.clone": async ({ source, snapshot, name }) => {
+      await vdis.clone(source, snapshot, name);
+      return entries.working(name);
+    },
+    "vdi.rollback": async ({ names, snapshot, live }) => {
+      await vdis.rollback(names, snapshot, live);
+      return names.map((name) => entries.working(name));
+    },
+    "vdi.delete": async ({ name, snapshot }) => {
+      if (snapshot === undefined) await vdis.delete(name);
+      else await vdis.deleteSnapshot(name, snapshot);
+      return { deleted: 1 };
+    },
+    "vdi.undelete": async ({ name, point, as, live }) => {
+      await vdis.undelete(name, {
+        live,
+        ...(point === undefined ? {} : { point }),
+        ...(as === undefined ? {} : { as }),
+      });
+      return entries.working(as ?? name);
+    },
+    "vdi.purge": async ({ name }) => ({ purged: await vdis.purge(name) }),
+    "vdi.resize": async ({ name, sizeBytes, shrink }) => {
+      await vdis.resize(name, sizeBytes, shrink);
+      return entries.working(name);
+    },
+  };
+}
+
+function work({ vdis, entries }: ControlParts): Handlers<"vdi.flatten" | "vdi.check"> {
+  return {
+    "vdi.flatten": async ({ name }, context) => {
+      await vdis.flatten(name, context);
+      return entries.working(name);
+    },
+    "vdi.check": async ({ name, snapshot }, { progress, signal }) => {
+      const point = vdis.point(name, snapshot);
+      const totalBytes = point.mappedBlocks * blockBytes;
+      const findings: Finding[] = [];
+      let checkedBytes = 0;
+      let offset: number | null = 0;
+      const allocation = (at: Point, range: Range) => vdis.store.allocation(at, range);
+      while (offset !== null) {
+        const page: Page = await rangePage(point, offset, allocation);
+        for (const range of page.ranges) {
+          if (range.value !== 0) continue;
+          const first = range.offset / blockBytes;
+          const count = Math.ceil(range.length / blockBytes);
+          for (let done = 0; done < count; done += checkBlocks) {
+            if (signal?.aborted === true) throw new KelpieError("closed", "stopped on request");
+            const blocks = Math.min(checkBlocks, count - done);
+            const what = { name, point, first: first + done, blocks };
+            findings.push(...(await checkRange(vdis.store, what)));
+            checkedBytes += blocks * blockBytes;
+            progress?.({ doneBytes: checkedBytes, totalBytes });
+          }
+        }
+        offset = page.next;
+      }
+      return { checkedBytes, findings };
+    },
+  };
+}
+
+type Store = ControlParts["vdis"]["store"];
+
+interface Range {
+  first: number;
+  count: number;
+  extentsMax: number;
+}
+
+interface Page {
+  ranges: { offset: number; length: number; value: number }[];
+  next: number | null;
+}
+
+/** Extents from `offset` (of a block) on, as byte ranges that end with the disk. */
+async function rangePage(
+  point: Point,
+  offset: number,
+  extents: (point: Point, range: Range) => Promise<{ blocks: number; value: number }[]>,
+): Promise<Page> {
+  const end = Math.ceil(point.sizeBytes / blockBytes);
+  const first = Math.floor(offset / blockBytes);
+  if (first >= end) return { ranges: [], next: null };
+  const found = await extents(point, { first, count: end - first, extentsMax: pageRangesMax });
+  let at = first * blockBytes;
+  const ranges = found.map(({ blocks, value }) => {
+    const start = at;
+    at = Math.min(at + blocks * blockBytes, point.sizeBytes);
+    return { offset: start, length: at - start, value };
+  });
+  return { ranges, next: at < point.sizeBytes ? at : null };
+}
+
+/** A run of data, split by how far up it was written. */
+async function depths(
+  store: Store,
+  point: Point,
+  run: { start: number; length: number },
+): Promise<RangeEntry[]> {
+  const ranges: RangeEntry[] = [];
+  const end = run.start + run.length;
+  for (let at = run.start; at < end; ) {
+    const first = at / blockBytes;
+    const count = Math.ceil((end - at) / blockBytes);
+    const found = await store.depth(point, { first, count, extentsMax: pageRangesMax });
+    for (const { blocks, value } of found) {
+      const length = Math.min(blocks * blockBytes, end - at);
+      ranges.push({ offset: at, length, kind: "data", depth: value });
+      at += length;
+    }
+  }
+  return ranges;
+}
+
+/** Reads a run; if that fails, each of its blocks, to say which. */
+async function checkRange(
+  store: Store,
+  what: { name: string; point: Point; first: number; blocks: number },
+): Promise<Finding[]> {
+  const { name, point, first, blocks } = what;
+  const target = Buffer.allocUnsafe(blocks * blockBytes);
+  try {
+    await store.read(point, { target, first });
+    return [];
+  } catch (error) {
+    if (!isKelpieError(error)) throw error;
+    if (blocks === 1) {
+      const object = `${name} at ${first * blockBytes}`;
+      return [{ severity: "damage", object, message: messageOf(error) }];
+    }
+  }
+  const findings: Finding[] = [];
+  for (let at = 0; at < blocks; at++) {
+    findings.push(...(await checkRange(store, { name, point, first: first + at, blocks: 1 })));
+  }
+  return findings;
+}

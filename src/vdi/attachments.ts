@@ -1,0 +1,34 @@
+import { assert } from "../base/assert.ts";
+import type { ExportClient } from "../block/exports.ts";
+
+export interface Attachment extends ExportClient {
+  /** The export as it was asked for. */
+  export: string;
+  readOnly: boolean;
+}
+
+/** Who has which point open. */
+export class Attachments {
+  readonly #byKey = new Map<string, Set<Attachment>>();
+
+  add(key: string, attachment: Attachment): () => void {
+    const set = this.#byKey.get(key) ?? new Set();
+    this.#byKey.set(key, set);
+    set.add(attachment);
+    let isThere = true;
+    return () => {
+      assert(isThere, "detached twice");
+      isThere = false;
+      set.delete(attachment);
+      if (set.size === 0) this.#byKey.delete(key);
+    };
+  }
+
+  of(key: string): Attachment[] {
+    return [...(this.#byKey.get(key) ?? [])];
+  }
+
+  count(key: string): number {
+    return this.#byKey.get(key)?.size ?? 0;
+  }
+}

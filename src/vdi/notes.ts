@@ -1,0 +1,39 @@
+import { z } from "zod";
+import { KelpieError } from "../base/errors.ts";
+
+/**
+ * What catalog records keep for this layer: one note for each thing that happened to a disk. Times are
+ * the record's. A note that is not known here stops the gateway, as an unknown change does.
+ */
+const id = z.number().int().positive();
+const name = z.string();
+
+const note = z.discriminatedUnion("type", [
+  /** A new disk, also a clone: `tip` is its working VDI. */
+  z.strictObject({ type: z.literal("create"), name, tip: id }),
+  /** The disk's tip became snapshot `snapId`; `tip` goes on. */
+  z.strictObject({ type: z.literal("snapshot"), name, snapId: id, tag: z.string(), tip: id }),
+  /** The disk's tip was replaced; the old one is discarded. */
+  z.strictObject({
+    type: z.literal("replace"),
+    name,
+    tip: id,
+    why: z.enum(["rollback", "undelete", "flatten"]),
+  }),
+  /** The disk lost its tip, which is discarded; its snapshots stay. */
+  z.strictObject({ type: z.literal("delete"), name }),
+  z.strictObject({ type: z.literal("deleteSnapshot"), point: id }),
+  /** A discarded tip is given up for good. */
+  z.strictObject({ type: z.literal("purge"), point: id }),
+]);
+
+export type Note = z.infer<typeof note>;
+
+export function parseNote(value: unknown): Note {
+  const parsed = note.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new KelpieError("unsupported", "the catalog has a note that this Kelpie does not know", {
+    cause: parsed.error,
+    remedy: "Use the version of Kelpie that wrote this store, or a newer one.",
+  });
+}

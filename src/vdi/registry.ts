@@ -1,0 +1,175 @@
+import { z } from "zod";
+import { assert } from "../base/assert.ts";
+import { KelpieError } from "../base/errors.ts";
+import type { CatalogRecord } from "../store/formats/catalog-record.ts";
+import type { Registry } from "../store/store.ts";
+import { type Note, parseNote } from "./notes.ts";
+import { parseSelector } from "./names.ts";
+
+const working = z.object({
+  name: z.string(),
+  /** Point of the working VDI. */
+  tip: z.number(),
+  /** The snap id its next snapshot gets. */
+  snapId: z.number(),
+  createdMs: z.number(),
+});
+const snapshot = z.object({
+  name: z.string(),
+  point: z.number(),
+  snapId: z.number(),
+  tag: z.string(),
+  takenMs: z.number(),
+});
+const discarded = z.object({
+  name: z.string(),
+  point: z.number(),
+  why: z.enum(["rollback", "undelete", "flatten", "delete"]),
+  discardedMs: z.number(),
+});
+const saved = z.object({
+  working: z.array(working),
+  snapshots: z.array(snapshot),
+  discarded: z.array(discarded),
+});
+
+export type Working = z.infer<typeof working>;
+export type SnapshotNote = z.infer<typeof snapshot>;
+export type Discarded = z.infer<typeof discarded>;
+
+/**
+ * Names, tags and snap ids, as the catalog's notes made them. Sheepdog's rules: the working VDI has the
+ * highest snap id; a snapshot keeps the id the working VDI had; a new working VDI of a name gets one
+ * more than its newest snapshot that is left.
+ */
+export class VdiRegistry implements Registry {
+  readonly working = new Map<string, Working>();
+  readonly #snapshots = new Map<number, SnapshotNote>();
+  /** By name, by ascending snap id. */
+  readonly #byName = new Map<string, SnapshotNote[]>();
+  readonly discarded = new Map<number, Discarded>();
+
+  load(value: unknown): void {
+    if (value === undefined || value === null) return;
+    const state = saved.parse(value);
+    for (const entry of state.working) this.working.set(entry.name, entry);
+    for (const entry of state.snapshots) this.#addSnapshot(entry);
+    for (const entry of state.discarded) this.discarded.set(entry.point, entry);
+  }
+
+  save(): unknown {
+    return {
+      working: [...this.working.values()].map((entry) => ({ ...entry })),
+      snapshots: [...this.#snapshots.values()].map((entry) => ({ ...entry })),
+      discarded: [...this.discarded.values()].map((entry) => ({ ...entry })),
+    };
+  }
+
+  apply(record: CatalogRecord): void {
+    for (const value of record.notes) this.#apply(parseNote(value), record.timeMs);
+  }
+
+  /** Throws "not-found" naming the disk. */
+  find(name: string): Working {
+    const entry = this.working.get(name);
+    if (entry !== undefined) return entry;
+    const left = this.#byName.has(name) ? "; only snapshots of it are left" : "";
+    throw new KelpieError("not-found", `there is no disk "${name}"${left}`, {
+      remedy: left === "" ? "`kelpie vdi list` shows the disks." : `kelpie vdi undelete ${name}`,
+    });
+  }
+
+  /** By tag or snap id; of several with one tag, the newest. Throws "not-found". */
+  findSnapshot(name: string, text: string): SnapshotNote {
+    const selector = parseSelector(text);
+    const all = this.snapshotsOf(name);
+    const found = all.findLast((entry) =>
+      selector.kind === "id" ? entry.snapId === selector.snapId : entry.tag === selector.tag,
+    );
+    if (found !== undefined) return found;
+    if (all.length === 0) this.find(name);
+    const what = selector.kind === "id" ? `snapshot ${selector.snapId}` : `snapshot "${text}"`;
+    throw new KelpieError("not-found", `disk "${name}" has no ${what}`, {
+      remedy: `\`kelpie vdi list ${name}\` shows its snapshots.`,
+    });
+  }
+
+  snapshotsOf(name: string): readonly SnapshotNote[] {
+    return this.#byName.get(name) ?? [];
+  }
+
+  snapshotAt(point: number): SnapshotNote | undefined {
+    return this.#snapshots.get(point);
+  }
+
+  names(): string[] {
+    return [...new Set([...this.working.keys(), ...this.#byName.keys()])].sort();
+  }
+
+  discardedOf(name: string): Discarded[] {
+    const all = [...this.discarded.values()].filter((entry) => entry.name === name);
+    return all.sort((a, b) => b.discardedMs - a.discardedMs || b.point - a.point);
+  }
+
+  #apply(note: Note, timeMs: number): void {
+    switch (note.type) {
+      case "create":
+        this.discarded.delete(note.tip);
+        this.#setWorking(note.name, note.tip, timeMs);
+        break;
+      case "snapshot": {
+        const { name, snapId, tag, tip } = note;
+        const before = this.#mustHave(name);
+        this.#addSnapshot({ name, point: before.tip, snapId, tag, takenMs: timeMs });
+        this.working.set(name, { name, tip, snapId: snapId + 1, createdMs: timeMs });
+        break;
+      }
+      case "replace":
+        this.#discard(this.#mustHave(note.name), note.why, timeMs);
+        this.discarded.delete(note.tip);
+        this.#setWorking(note.name, note.tip, timeMs);
+        break;
+      case "delete":
+        this.#discard(this.#mustHave(note.name), "delete", timeMs);
+        this.working.delete(note.name);
+        break;
+      case "deleteSnapshot":
+        this.#removeSnapshot(note.point);
+        break;
+      case "purge":
+        this.discarded.delete(note.point);
+        break;
+    }
+  }
+
+  #setWorking(name: string, tip: number, timeMs: number): void {
+    const newest = this.snapshotsOf(name).at(-1)?.snapId ?? 0;
+    this.working.set(name, { name, tip, snapId: newest + 1, createdMs: timeMs });
+  }
+
+  #discard(entry: Working, why: Discarded["why"], discardedMs: number): void {
+    this.discarded.set(entry.tip, { name: entry.name, point: entry.tip, why, discardedMs });
+  }
+
+  #mustHave(name: string): Working {
+    const entry = this.working.get(name);
+    if (entry === undefined) throw new KelpieError("corrupt", `the catalog has no disk "${name}"`);
+    return entry;
+  }
+
+  #addSnapshot(entry: SnapshotNote): void {
+    this.#snapshots.set(entry.point, entry);
+    const list = this.#byName.get(entry.name);
+    if (list === undefined) this.#byName.set(entry.name, [entry]);
+    else list.push(entry);
+  }
+
+  #removeSnapshot(point: number): void {
+    const entry = this.#snapshots.get(point);
+    assert(entry !== undefined, "a snapshot that is deleted was there");
+    this.#snapshots.delete(point);
+    const left = this.snapshotsOf(entry.name).filter((other) => other !== entry);
+    if (left.length === 0) this.#byName.delete(entry.name);
+    else this.#byName.set(entry.name, left);
+  }
+}
