@@ -19,17 +19,24 @@ test("what a writer writes a reader reads, in both byte orders", () => {
   const field = fc.oneof(
     fc.record({ kind: fc.constant("u8" as const), value: fc.integer({ min: 0, max: 0xff }) }),
     fc.record({ kind: fc.constant("u16" as const), value: fc.integer({ min: 0, max: 0xffff }) }),
-    fc.record({ kind: fc.constant("u32" as const), value: fc.integer({ min: 0, max: 2 ** 32 - 1 }) }),
+    fc.record({
+      kind: fc.constant("u32" as const),
+      value: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+    }),
     fc.record({ kind: fc.constant("u64" as const), value: fc.maxSafeNat() }),
   );
   fc.assert(
-    fc.property(fc.array(field), fc.constantFrom("big" as const, "little" as const), (fields, order) => {
-      const writer = new Writer(order, 1);
-      for (const { kind, value } of fields) writer[kind](value);
-      const reader = new Reader(writer.finish(), order);
-      for (const { kind, value } of fields) assert.equal(reader[kind](), value);
-      reader.end();
-    }),
+    fc.property(
+      fc.array(field),
+      fc.constantFrom("big" as const, "little" as const),
+      (fields, order) => {
+        const writer = new Writer(order, 1);
+        for (const { kind, value } of fields) writer[kind](value);
+        const reader = new Reader(writer.finish(), order);
+        for (const { kind, value } of fields) assert.equal(reader[kind](), value);
+        reader.end();
+      },
+    ),
   );
 });
 

@@ -42,11 +42,7 @@ export class RangeLock {
   }
 
   /** Takes the range if nothing is in the way, and never waits. */
-  tryAcquire(
-    start: number,
-    end: number,
-    mode: RangeLockMode = "exclusive",
-  ): RangeHold | undefined {
+  tryAcquire(start: number, end: number, mode: RangeLockMode = "exclusive"): RangeHold | undefined {
     const entry = new Entry(start, end, mode === "shared");
     for (let other = this.#first; other; other = other.next) {
       if (conflict(other, entry)) return undefined;

@@ -1,7 +1,13 @@
 import { lengthOf } from "../base/bytes.ts";
 import type { Completion } from "../base/completion.ts";
 import { KelpieError } from "../base/errors.ts";
-import type { BlockDevice, Extent, ExtentQuery, WriteOptions, ZeroOptions } from "./block-device.ts";
+import type {
+  BlockDevice,
+  Extent,
+  ExtentQuery,
+  WriteOptions,
+  ZeroOptions,
+} from "./block-device.ts";
 
 /**
  * Checks each request's range and rights, once, for every server: what is behind the guard only

@@ -1,6 +1,12 @@
-import type { Completion } from "../base/completion.ts";
-import type { BlockDevice, Extent, ExtentQuery, WriteOptions, ZeroOptions } from "./block-device.ts";
 import { lengthOf } from "../base/bytes.ts";
+import type { Completion } from "../base/completion.ts";
+import type {
+  BlockDevice,
+  Extent,
+  ExtentQuery,
+  WriteOptions,
+  ZeroOptions,
+} from "./block-device.ts";
 
 export type DeviceOperation = "read" | "write" | "zero" | "trim" | "flush" | "cache" | "extents";
 

@@ -1,6 +1,6 @@
 import { KelpieError } from "../base/errors.ts";
 import type { BlockDevice } from "./block-device.ts";
-import type { ExportClient, Exports, ExportSummary, OpenExport } from "./exports.ts";
+import type { ExportClient, ExportSummary, Exports, OpenExport } from "./exports.ts";
 
 export interface StaticExport {
   device: BlockDevice;

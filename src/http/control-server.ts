@@ -112,6 +112,7 @@ async function answer(
   components: ControlServerComponents,
   stop: AbortSignal,
 ): Promise<void> {
+  stop.throwIfAborted();
   const input = parseInput(name, request.body);
   if (calls[name].kind !== "work") {
     // Once begun it is finished, whoever listens: a change has no half-way.

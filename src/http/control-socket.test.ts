@@ -254,6 +254,7 @@ test("an interrupted client stops the work of the server", async (t) => {
 
 test("closing waits for a change that has begun, and stops work", async (t) => {
   const changing = Promise.withResolvers<void>();
+  const working = Promise.withResolvers<void>();
   const finish = Promise.withResolvers<void>();
   const { control, server } = await serve(t, async (name, _input, context) => {
     if (name === "vdi.purge") {
@@ -263,6 +264,7 @@ test("closing waits for a change that has begun, and stops work", async (t) => {
     }
     await new Promise<void>((_done, fail) => {
       context?.signal?.addEventListener("abort", () => fail(context.signal?.reason));
+      working.resolve();
     });
     return null;
   });
@@ -271,7 +273,7 @@ test("closing waits for a change that has begun, and stops work", async (t) => {
     control.call("store.clean", {}),
     (error) => isKelpieError(error, "closed") && /shutting down/.test(error.message),
   );
-  await changing.promise;
+  await Promise.all([changing.promise, working.promise]);
   let closed = false;
   const closing = server.close().then(() => {
     closed = true;

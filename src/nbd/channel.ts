@@ -1,5 +1,5 @@
-import { joinBytes } from "../base/bytes.ts";
 import { ByteQueue } from "../base/byte-queue.ts";
+import { joinBytes } from "../base/bytes.ts";
 import { KelpieError } from "../base/errors.ts";
 import type { Connection } from "../host/net.ts";
 

@@ -105,8 +105,10 @@ class ClientHandshake {
 
   async chooseStyle(best: HeaderStyle): Promise<HeaderStyle> {
     const none = new Uint8Array(0);
-    if (best === "extended" && (await this.#accepts(option.extendedHeaders, none))) return "extended";
-    if (best !== "simple" && (await this.#accepts(option.structuredReply, none))) return "structured";
+    if (best === "extended" && (await this.#accepts(option.extendedHeaders, none)))
+      return "extended";
+    if (best !== "simple" && (await this.#accepts(option.structuredReply, none)))
+      return "structured";
     return "simple";
   }
 

@@ -1,5 +1,5 @@
 import type { ByteQueue } from "../base/byte-queue.ts";
-import { joinBytes, readU32 , readU64 } from "../base/bytes.ts";
+import { joinBytes, readU32, readU64 } from "../base/bytes.ts";
 import { KelpieError } from "../base/errors.ts";
 import {
   type BlockStatus,
@@ -178,7 +178,11 @@ export class ReplyParser {
     this.#awaited = undefined;
     if ((this.#header.flags & chunkFlag.done) === 0) return;
     const { length } = awaited.target;
-    if (awaited.command === "read" && awaited.error === undefined && awaited.covered.bytes < length) {
+    if (
+      awaited.command === "read" &&
+      awaited.error === undefined &&
+      awaited.covered.bytes < length
+    ) {
       throw broken("a read was answered in part");
     }
     this.#events.finished(awaited, this.#header.cookieLow);

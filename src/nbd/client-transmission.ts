@@ -118,7 +118,9 @@ export class ClientTransmission implements Receiver {
   }
 
   closed(error: Error | undefined): void {
-    this.#fail(new KelpieError("io", "the connection to the NBD server was lost", { cause: error }));
+    this.#fail(
+      new KelpieError("io", "the connection to the NBD server was lost", { cause: error }),
+    );
   }
 
   #begin(pending: PendingRequest): Promise<void> {

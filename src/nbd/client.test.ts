@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { blockDeviceSuite } from "../../test/conformance/block-device-suite.ts";
+import { blockDeviceSuite, isZero } from "../../test/conformance/block-device-suite.ts";
 import { GatedDevice } from "../../test/support/gated-device.ts";
 import { ManualTimers } from "../../test/support/manual-timers.ts";
 import { MemoryNet } from "../../test/support/memory-net.ts";
@@ -60,11 +60,14 @@ for (const headers of ["simple", "structured", "extended"] as const) {
     await client.write([bytes.subarray(0, 2 ** 25 - 5), bytes.subarray(2 ** 25 - 5)], 5);
     const back = new Uint8Array(bytes.length + 10);
     await client.read(back, 0);
-    assert.deepEqual([back[4], back[5], back[bytes.length + 4], back[bytes.length + 5]], [0, 3, 3, 0]);
+    assert.deepEqual(
+      [back[4], back[5], back[bytes.length + 4], back[bytes.length + 5]],
+      [0, 3, 3, 0],
+    );
     await client.zero(0, 2 ** 34);
     await client.trim(0, 2 ** 34);
     await client.read(back, 0);
-    assert.ok(back.every((byte) => byte === 0));
+    assert.ok(isZero(back));
     await client.close();
     await stop();
   });
@@ -288,7 +291,7 @@ for (const [name, answer] of Object.entries(lies)) {
   test(`a server that sends ${name} is dropped`, async () => {
     await withScript("structured", answer, async (client) => {
       await assert.rejects(async () => client.read(new Uint8Array(4096), 0), { code: "io" });
-      await assert.rejects(async () => client.flush().then(() => client.read(new Uint8Array(1), 0)));
+      await assert.rejects(async () => client.read(new Uint8Array(1), 0), { code: "io" });
     });
   });
 }
@@ -297,7 +300,9 @@ test("a read may come in pieces, in any order, with holes", async () => {
   const answer = (r: wire.RequestHeader) =>
     Buffer.concat([
       data(r, r.offset + 3000, 1096, 0),
-      chunk(r, wire.chunkType.offsetHole, wire.encodeOffsetHole(r.offset + 1000, 2000), { flags: 0 }),
+      chunk(r, wire.chunkType.offsetHole, wire.encodeOffsetHole(r.offset + 1000, 2000), {
+        flags: 0,
+      }),
       data(r, r.offset, 1000, 0),
       chunk(r, 0, new Uint8Array(0)),
     ]);
@@ -313,7 +318,10 @@ test("a read that fails in the middle fails as a whole, and the next one works",
   let count = 0;
   const answer = (r: wire.RequestHeader) => {
     if (count++ > 0) return data(r, r.offset, 4096);
-    const error = Buffer.concat([wire.encodeError({ error: 5, message: "bad sector" }), new Uint8Array(8)]);
+    const error = Buffer.concat([
+      wire.encodeError({ error: 5, message: "bad sector" }),
+      new Uint8Array(8),
+    ]);
     return Buffer.concat([data(r, 0, 512, 0), chunk(r, wire.chunkType.errorOffset, error)]);
   };
   await withScript("structured", answer, async (client) => {

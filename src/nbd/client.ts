@@ -61,7 +61,10 @@ export async function connectNbd(
   const contexts = [allocationContext, depthContext, ...bitmaps];
   return withChannel(settings.address, components, async (channel) => {
     const terms = await negotiateAsClient(channel, { exportName, headers, contexts });
-    const transmission = new ClientTransmission(terms.style, { channel, timers: components.timers });
+    const transmission = new ClientTransmission(terms.style, {
+      channel,
+      timers: components.timers,
+    });
     channel.handOver(transmission);
     return new Client(terms, transmission);
   });

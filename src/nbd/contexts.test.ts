@@ -52,8 +52,14 @@ test("each context stands for one question, and back", () => {
 
 test("allocation flags are HOLE and ZERO; the rest is as the device says", () => {
   const allocation = { kind: "allocation" } as const;
-  assert.deepEqual([0, 1, 2].map((value) => flagsOfValue(allocation, value)), [0, 3, 2]);
-  assert.deepEqual([0, 1, 2, 3].map((flags) => valueOfFlags(allocation, flags)), [0, 0, 2, 1]);
+  assert.deepEqual(
+    [0, 1, 2].map((value) => flagsOfValue(allocation, value)),
+    [0, 3, 2],
+  );
+  assert.deepEqual(
+    [0, 1, 2, 3].map((flags) => valueOfFlags(allocation, flags)),
+    [0, 0, 2, 1],
+  );
   assert.equal(flagsOfValue({ kind: "depth" }, 7), 7);
   assert.equal(valueOfFlags({ kind: "depth" }, 7), 7);
   assert.equal(valueOfFlags({ kind: "changed", since: "x" }, 3), 1);

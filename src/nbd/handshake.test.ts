@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { none, RawClient, type Served, serve, settle } from "../../test/support/raw-nbd.ts";
+import { none, type RawClient, type Served, serve, settle } from "../../test/support/raw-nbd.ts";
 import { KelpieError } from "../base/errors.ts";
 import type { BlockDevice } from "../block/block-device.ts";
 import { MemoryDevice } from "../block/memory-device.ts";
@@ -31,7 +31,10 @@ async function withServer(
 
 /** A client that has said hello to a server of one empty disk named "disk". */
 const greeted =
-  (body: (client: RawClient, served: Served) => Promise<void>, devices?: Record<string, BlockDevice>) =>
+  (
+    body: (client: RawClient, served: Served) => Promise<void>,
+    devices?: Record<string, BlockDevice>,
+  ) =>
   async () => {
     await withServer(devices ?? { disk: new MemoryDevice(sizeBytes) }, async (served) => {
       const client = await served.connect();
@@ -44,7 +47,9 @@ const info = (name: string, wanted: number[] = []) => wire.encodeInfoRequest({ n
 const meta = (name: string, queries: string[]) => wire.encodeMetaContextRequest({ name, queries });
 
 function infosOf(replies: { type: number; data: Uint8Array }[]): wire.Info[] {
-  return replies.filter(({ type }) => type === optionReply.info).map(({ data }) => wire.decodeInfo(data));
+  return replies
+    .filter(({ type }) => type === optionReply.info)
+    .map(({ data }) => wire.decodeInfo(data));
 }
 
 function contextsOf(replies: { type: number; data: Uint8Array }[]): wire.MetaContext[] {
@@ -129,7 +134,9 @@ test(
       short.map(({ type }) => type),
       ["export", "block-size"],
     );
-    const infos = infosOf(await client.option(option.info, info("disk", [name, description, blockSize, 99])));
+    const infos = infosOf(
+      await client.option(option.info, info("disk", [name, description, blockSize, 99])),
+    );
     const sizes = { minimumBytes: 512, preferredBytes: 4096, payloadBytesMax: 32 * 2 ** 20 };
     assert.deepEqual(infos, [
       // has flags, flush, fua, trim, write zeroes, multi-conn, cache, fast zero
@@ -199,13 +206,21 @@ test(
   greeted(async (client) => {
     const good = info("disk", [1]);
     const bad = [none, good.subarray(0, -1), Buffer.concat([good, none, new Uint8Array(1)])];
-    for (const data of [...bad, info("a\0b"), info("x".repeat(4097)), new Uint8Array(4).fill(0xff)]) {
+    for (const data of [
+      ...bad,
+      info("a\0b"),
+      info("x".repeat(4097)),
+      new Uint8Array(4).fill(0xff),
+    ]) {
       assert.equal(await client.outcome(option.go, data), optionError.invalid);
     }
     const notUtf8 = info("ab");
     notUtf8[4] = 0xff;
     assert.equal(await client.outcome(option.info, notUtf8), optionError.invalid);
-    assert.equal(await client.outcome(option.structuredReply, new Uint8Array(2)), optionError.invalid);
+    assert.equal(
+      await client.outcome(option.structuredReply, new Uint8Array(2)),
+      optionError.invalid,
+    );
     assert.equal(await client.outcome(option.go, good), optionReply.ack);
   }),
 );
@@ -230,26 +245,23 @@ test(
   }),
 );
 
-test(
-  "EXPORT_NAME goes straight to transmission, with zeros if they were not declined",
-  async () => {
-    await withServer({ disk: new MemoryDevice(sizeBytes) }, async ({ connect }) => {
-      for (const [flags, zeros] of [
-        [3, 0],
-        [1, 124],
-        [0, 124],
-      ] as const) {
-        const client = await connect();
-        await client.greet(flags);
-        client.channel.send(wire.encodeOption(option.exportName, Buffer.from("disk")));
-        const reply = await client.channel.take(10 + zeros);
-        assert.equal(wire.decodeExportNameReply(reply).sizeBytes, sizeBytes);
-        assert.ok(reply.subarray(10).every((byte) => byte === 0));
-        assert.equal(await client.errorOf({ command: 3 }), 0);
-      }
-    });
-  },
-);
+test("EXPORT_NAME goes straight to transmission, with zeros if they were not declined", async () => {
+  await withServer({ disk: new MemoryDevice(sizeBytes) }, async ({ connect }) => {
+    for (const [flags, zeros] of [
+      [3, 0],
+      [1, 124],
+      [0, 124],
+    ] as const) {
+      const client = await connect();
+      await client.greet(flags);
+      client.channel.send(wire.encodeOption(option.exportName, Buffer.from("disk")));
+      const reply = await client.channel.take(10 + zeros);
+      assert.equal(wire.decodeExportNameReply(reply).sizeBytes, sizeBytes);
+      assert.ok(reply.subarray(10).every((byte) => byte === 0));
+      assert.equal(await client.errorOf({ command: 3 }), 0);
+    }
+  });
+});
 
 test(
   "EXPORT_NAME of an unknown export ends the session",
@@ -298,14 +310,32 @@ test(
       await client.option(option.structuredReply);
       const listed = contextsOf(await client.option(option.listMetaContext, meta("disk", [])));
       const all = ["base:allocation", "qemu:allocation-depth", "qemu:dirty-bitmap:s1"];
-      assert.deepEqual(listed.map(({ name }) => name), all);
-      const bitmaps = await client.option(option.listMetaContext, meta("disk", ["qemu:dirty-bitmap:"]));
-      assert.deepEqual(contextsOf(bitmaps).map(({ name }) => name), ["qemu:dirty-bitmap:s1"]);
+      assert.deepEqual(
+        listed.map(({ name }) => name),
+        all,
+      );
+      const bitmaps = await client.option(
+        option.listMetaContext,
+        meta("disk", ["qemu:dirty-bitmap:"]),
+      );
+      assert.deepEqual(
+        contextsOf(bitmaps).map(({ name }) => name),
+        ["qemu:dirty-bitmap:s1"],
+      );
       const set = contextsOf(await client.option(option.setMetaContext, meta("disk", all)));
-      assert.deepEqual(set.map(({ name }) => name), all);
+      assert.deepEqual(
+        set.map(({ name }) => name),
+        all,
+      );
       assert.equal(new Set(set.map(({ id }) => id)).size, 3);
-      assert.equal(await client.outcome(option.setMetaContext, meta("disk", ["nope"])), optionError.invalid);
-      assert.equal(await client.outcome(option.setMetaContext, meta("nope", [])), optionError.unknown);
+      assert.equal(
+        await client.outcome(option.setMetaContext, meta("disk", ["nope"])),
+        optionError.invalid,
+      );
+      assert.equal(
+        await client.outcome(option.setMetaContext, meta("nope", [])),
+        optionError.unknown,
+      );
       const nothing = await client.option(option.setMetaContext, meta("disk", ["base:"]));
       assert.deepEqual(contextsOf(nothing), []);
     },
@@ -319,7 +349,10 @@ test(
     async (client) => {
       await client.option(option.structuredReply);
       const queries = Array.from({ length: 65 }, (_, index) => `qemu:dirty-bitmap:${index}`);
-      assert.equal(await client.outcome(option.setMetaContext, meta("disk", queries)), optionError.tooBig);
+      assert.equal(
+        await client.outcome(option.setMetaContext, meta("disk", queries)),
+        optionError.tooBig,
+      );
     },
     { disk: withBases(Array.from({ length: 100 }, (_, index) => `${index}`)) },
   ),

@@ -1,15 +1,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GatedDevice } from "../../test/support/gated-device.ts";
+import { ManualTimers } from "../../test/support/manual-timers.ts";
 import { MemoryNet } from "../../test/support/memory-net.ts";
 import { address, errorIn, none, RawClient, serve, settle } from "../../test/support/raw-nbd.ts";
 import { MemoryDevice } from "../block/memory-device.ts";
 import { StaticExports } from "../block/static-exports.ts";
 import { silentLog } from "../host/log.ts";
-import { ManualTimers } from "../../test/support/manual-timers.ts";
 import { errno } from "./errno.ts";
 import { createNbdServer } from "./server.ts";
-import { encodeInfoRequest, encodeMetaContextRequest, encodeOption, option } from "./wire-handshake.ts";
+import {
+  encodeInfoRequest,
+  encodeMetaContextRequest,
+  encodeOption,
+  option,
+} from "./wire-handshake.ts";
 import { command, commandFlag, encodeRequest, type HeaderStyle } from "./wire-transmission.ts";
 
 const sizeBytes = 2 ** 24;
@@ -124,7 +129,12 @@ test("there are no more connections than the limit", async () => {
 
 test("listening is all or nothing", async () => {
   const net = new MemoryNet();
-  const parts = { net, timers: new ManualTimers(), log: silentLog, exports: new StaticExports(new Map()) };
+  const parts = {
+    net,
+    timers: new ManualTimers(),
+    log: silentLog,
+    exports: new StaticExports(new Map()),
+  };
   const other = { kind: "unix", path: "taken" } as const;
   const taken = await createNbdServer({ addresses: [other] }, parts);
   const both = createNbdServer({ addresses: [address, other] }, parts);
@@ -236,7 +246,11 @@ async function feed(pieces: readonly Uint8Array[], thenVanish = false): Promise<
   const connection = await net.connect(address);
   const said: Uint8Array[] = [];
   const closed = new Promise<void>((resolve) => {
-    connection.start({ data: (chunk) => void said.push(chunk.slice()), drain() {}, close: () => resolve() });
+    connection.start({
+      data: (chunk) => void said.push(chunk.slice()),
+      drain() {},
+      close: () => resolve(),
+    });
   });
   for (const piece of pieces) {
     connection.write([piece]);
@@ -261,7 +275,10 @@ for (const style of ["simple", "structured", "extended"] as const) {
       assert.equal(Buffer.compare(answer, whole), 0, `cut at ${cut}`);
     }
     const single = Array.from({ length: bytes.length }, (_, at) => bytes.subarray(at, at + 1));
-    assert.equal(Buffer.compare(await feed(single.slice(0, 400).concat(bytes.subarray(400))), whole), 0);
+    assert.equal(
+      Buffer.compare(await feed(single.slice(0, 400).concat(bytes.subarray(400))), whole),
+      0,
+    );
   });
 
   test(`${style}: a session that breaks off anywhere leaves nothing behind`, async () => {
@@ -289,7 +306,10 @@ for (const style of ["simple", "structured", "extended"] as const) {
 
 test("pure noise after the greeting is survived", async () => {
   for (let run = 0; run < 50; run++) {
-    const noise = Uint8Array.from({ length: 500 }, (_, at) => Math.imul(at + 1, 2654435761 + run) >>> 13);
+    const noise = Uint8Array.from(
+      { length: 500 },
+      (_, at) => Math.imul(at + 1, 2654435761 + run) >>> 13,
+    );
     noise.set([0, 0, 0, 3]);
     await feed([noise], run % 2 === 0);
   }
@@ -300,7 +320,10 @@ test("requests that arrive in one chunk are answered in one write", async () => 
   assert.ok(net);
   const client = await (await connect()).go("disk");
   const requests = Array.from({ length: 20 }, (_, cookieLow) =>
-    encodeRequest({ flags: 0, command: read, cookieHigh: 0, cookieLow, offset: 0, length: 4096 }, false),
+    encodeRequest(
+      { flags: 0, command: read, cookieHigh: 0, cookieLow, offset: 0, length: 4096 },
+      false,
+    ),
   );
   const before = client.chunksReceived;
   client.channel.send(Buffer.concat(requests));

@@ -295,13 +295,28 @@ for (const style of ["structured", "extended"] as const) {
       client.send({ command: blockStatus, offset: 512, length: 65_536 });
       const replies = await client.replies();
       const type = style === "extended" ? chunkType.blockStatusExtended : chunkType.blockStatus;
-      assert.deepEqual(replies.map((reply) => reply.type), [type, type, type]);
-      assert.deepEqual(replies.map(({ flags }) => flags), [0, 0, chunkFlag.done]);
-      const statuses = replies.map(({ payload }) => decodeBlockStatus(payload, style === "extended"));
+      assert.deepEqual(
+        replies.map((reply) => reply.type),
+        [type, type, type],
+      );
+      assert.deepEqual(
+        replies.map(({ flags }) => flags),
+        [0, 0, chunkFlag.done],
+      );
+      const statuses = replies.map(({ payload }) =>
+        decodeBlockStatus(payload, style === "extended"),
+      );
       assert.equal(new Set(statuses.map(({ contextId }) => contextId)).size, 3);
       const flags = statuses.map(({ extents }) => extents.map(({ value }) => value));
-      assert.deepEqual(flags, [[0, 3, 2], [0, 1, 2], [0, 1, 2]]);
-      assert.deepEqual(queries.map(({ kind }) => kind), ["allocation", "depth", "changed"]);
+      assert.deepEqual(flags, [
+        [0, 3, 2],
+        [0, 1, 2],
+        [0, 1, 2],
+      ]);
+      assert.deepEqual(
+        queries.map(({ kind }) => kind),
+        ["allocation", "depth", "changed"],
+      );
       const { extentsMax } = queries[0] as ExtentQuery;
       assert.ok(extentsMax > 1 && extentsMax <= 2 ** 20);
     });
@@ -309,7 +324,10 @@ for (const style of ["structured", "extended"] as const) {
 }
 
 test("REQ_ONE asks for one extent within the request", async () => {
-  const { device, queries } = described([{ lengthBytes: 512, value: 0 }, { lengthBytes: 512, value: 1 }]);
+  const { device, queries } = described([
+    { lengthBytes: 512, value: 0 },
+    { lengthBytes: 512, value: 1 },
+  ]);
   await withClient({ device, contexts: ["base:allocation"] }, async (client) => {
     client.send({ command: blockStatus, flags: requestOne, length: 4096 });
     const [reply] = await client.replies();
@@ -367,7 +385,8 @@ test("requests are answered as they complete, whatever came first", async () => 
 
 test("late reads do not damage the replies around them", async () => {
   const memory = new MemoryDevice(sizeBytes);
-  for (let index = 0; index < 64; index++) memory.write([new Uint8Array(4096).fill(index + 1)], index * 4096);
+  for (let index = 0; index < 64; index++)
+    memory.write([new Uint8Array(4096).fill(index + 1)], index * 4096);
   const late: (() => void)[] = [];
   const device = new MemoryDevice(sizeBytes);
   device.write = memory.write.bind(memory);
@@ -391,7 +410,10 @@ test("late reads do not damage the replies around them", async () => {
       seen.add(reply.cookieLow);
       assert.equal(readU64(reply.payload, 0), reply.cookieLow * 4096);
       const data = reply.payload.subarray(8);
-      assert.ok(data.every((byte) => byte === reply.cookieLow + 1), `reply ${reply.cookieLow}`);
+      assert.ok(
+        data.every((byte) => byte === reply.cookieLow + 1),
+        `reply ${reply.cookieLow}`,
+      );
     }
     assert.equal(seen.size, 64);
   });
@@ -405,9 +427,16 @@ test("a write's payload reaches the device in the slices it came in", async () =
   const client = await (await RawClient.connect(net)).go("disk");
   const payload = new Uint8Array(3000);
   const request = client.request({ command: write, length: 3000 });
-  client.connection.write([request.subarray(0, 28), payload.subarray(0, 1000), payload.subarray(1000)]);
+  client.connection.write([
+    request.subarray(0, 28),
+    payload.subarray(0, 1000),
+    payload.subarray(1000),
+  ]);
   await client.reply();
-  assert.deepEqual(seen.map((chunks) => chunks.map(({ length }) => length)), [[1000, 2000]]);
+  assert.deepEqual(
+    seen.map((chunks) => chunks.map(({ length }) => length)),
+    [[1000, 2000]],
+  );
   assert.equal(seen[0]?.[0]?.buffer, payload.buffer);
   await stop();
 });
@@ -447,7 +476,10 @@ test("a flush is handed over behind every write that was answered", async () => 
     await client.reply();
     client.send({ command: flush, cookieLow: 2 });
     await settle();
-    assert.deepEqual(gate.waiting.map(({ request }) => request.operation), ["flush"]);
+    assert.deepEqual(
+      gate.waiting.map(({ request }) => request.operation),
+      ["flush"],
+    );
     gate.waiting.splice(0)[0]?.fail(new KelpieError("io", "no sync"));
     assert.equal(errorIn(await client.replies()), errno.EIO);
   });

@@ -7,9 +7,15 @@ const examples: [string, NbdUri][] = [
   ["nbd://localhost", { address: { kind: "tcp", host: "localhost", port: 10809 }, exportName: "" }],
   ["nbd://h:1/", { address: { kind: "tcp", host: "h", port: 1 }, exportName: "" }],
   ["nbd://[::1]:99/a/b", { address: { kind: "tcp", host: "::1", port: 99 }, exportName: "a/b" }],
-  ["nbd://1.2.3.4/d%20e", { address: { kind: "tcp", host: "1.2.3.4", port: 10809 }, exportName: "d e" }],
+  [
+    "nbd://1.2.3.4/d%20e",
+    { address: { kind: "tcp", host: "1.2.3.4", port: 10809 }, exportName: "d e" },
+  ],
   ["nbd+unix:///?socket=/tmp/s", { address: { kind: "unix", path: "/tmp/s" }, exportName: "" }],
-  ["nbd+unix:///vm@t?a=b&socket=s%3F", { address: { kind: "unix", path: "s?" }, exportName: "vm@t" }],
+  [
+    "nbd+unix:///vm@t?a=b&socket=s%3F",
+    { address: { kind: "unix", path: "s?" }, exportName: "vm@t" },
+  ],
 ];
 
 for (const [text, parsed] of examples) {

@@ -231,11 +231,7 @@ export function encodeInfo(info: Exclude<Info, { type: "other" }>): Uint8Array {
   const writer = new Writer();
   switch (info.type) {
     case "export":
-      return writer
-        .u16(infoType.export)
-        .u64(info.sizeBytes)
-        .u16(info.transmissionFlags)
-        .finish();
+      return writer.u16(infoType.export).u64(info.sizeBytes).u16(info.transmissionFlags).finish();
     case "name":
       return writer.u16(infoType.name).utf8(info.name).finish();
     case "description":

@@ -1,5 +1,15 @@
-import { encodeUtf8, Reader, readI32, readU16, readU32, readU64 } from "../base/bytes.ts";
-import { Writer, writeU16, writeU32, writeU64 } from "../base/bytes.ts";
+import {
+  encodeUtf8,
+  Reader,
+  readI32,
+  readU16,
+  readU32,
+  readU64,
+  Writer,
+  writeU16,
+  writeU32,
+  writeU64,
+} from "../base/bytes.ts";
 import { KelpieError } from "../base/errors.ts";
 
 /*

@@ -49,17 +49,23 @@ test("handshake messages are decoded as they were encoded", () => {
     }),
   );
   fc.assert(
-    fc.property(wellFormed, fc.array(u16), fc.array(wellFormed), u32, (name, wanted, queries, id) => {
-      const info = handshake.encodeInfoRequest({ name, wanted });
-      assert.deepEqual(handshake.decodeInfoRequest(info), { name, wanted });
-      const meta = handshake.encodeMetaContextRequest({ name, queries });
-      assert.deepEqual(handshake.decodeMetaContextRequest(meta), { name, queries });
-      const context = handshake.encodeMetaContext({ id, name });
-      assert.deepEqual(handshake.decodeMetaContext(context), { id, name });
-      const description = queries.join();
-      const listed = handshake.encodeListedExport({ name, description });
-      assert.deepEqual(handshake.decodeListedExport(listed), { name, description });
-    }),
+    fc.property(
+      wellFormed,
+      fc.array(u16),
+      fc.array(wellFormed),
+      u32,
+      (name, wanted, queries, id) => {
+        const info = handshake.encodeInfoRequest({ name, wanted });
+        assert.deepEqual(handshake.decodeInfoRequest(info), { name, wanted });
+        const meta = handshake.encodeMetaContextRequest({ name, queries });
+        assert.deepEqual(handshake.decodeMetaContextRequest(meta), { name, queries });
+        const context = handshake.encodeMetaContext({ id, name });
+        assert.deepEqual(handshake.decodeMetaContext(context), { id, name });
+        const description = queries.join();
+        const listed = handshake.encodeListedExport({ name, description });
+        assert.deepEqual(handshake.decodeListedExport(listed), { name, description });
+      },
+    ),
   );
   fc.assert(
     fc.property(u64, u16, u32, wellFormed, (sizeBytes, transmissionFlags, size, name) => {
@@ -84,20 +90,28 @@ test("handshake messages are decoded as they were encoded", () => {
 
 test("requests and replies are decoded as they were encoded", () => {
   fc.assert(
-    fc.property(u16, u16, i32, i32, u64, u64, (flags, command, cookieHigh, cookieLow, offset, length) => {
-      for (const extended of [false, true]) {
-        const request = { flags, command, cookieHigh, cookieLow, offset };
-        const sized = { ...request, length: extended ? length : length % 2 ** 32 };
-        const decoded = new wire.RequestHeader();
-        const bytes = Buffer.concat([new Uint8Array(3), wire.encodeRequest(sized, extended)]);
-        if (extended) wire.decodeExtendedRequest(bytes, 3, decoded);
-        else wire.decodeRequest(bytes, 3, decoded);
-        const { magic, offsetHigh, offsetLow, ...rest } = decoded;
-        assert.deepEqual(rest, sized);
-        assert.equal(magic, extended ? wire.extendedRequestMagic : wire.requestMagic);
-        assert.equal((offsetHigh >>> 0) * 2 ** 32 + (offsetLow >>> 0), offset);
-      }
-    }),
+    fc.property(
+      u16,
+      u16,
+      i32,
+      i32,
+      u64,
+      u64,
+      (flags, command, cookieHigh, cookieLow, offset, length) => {
+        for (const extended of [false, true]) {
+          const request = { flags, command, cookieHigh, cookieLow, offset };
+          const sized = { ...request, length: extended ? length : length % 2 ** 32 };
+          const decoded = new wire.RequestHeader();
+          const bytes = Buffer.concat([new Uint8Array(3), wire.encodeRequest(sized, extended)]);
+          if (extended) wire.decodeExtendedRequest(bytes, 3, decoded);
+          else wire.decodeRequest(bytes, 3, decoded);
+          const { magic, offsetHigh, offsetLow, ...rest } = decoded;
+          assert.deepEqual(rest, sized);
+          assert.equal(magic, extended ? wire.extendedRequestMagic : wire.requestMagic);
+          assert.equal((offsetHigh >>> 0) * 2 ** 32 + (offsetLow >>> 0), offset);
+        }
+      },
+    ),
   );
   fc.assert(
     fc.property(u16, u16, i32, i32, i32, u64, (flags, type, high, low, offset, length) => {

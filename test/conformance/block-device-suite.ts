@@ -381,9 +381,16 @@ function pattern(length: number, seed: number): Uint8Array {
   return bytes;
 }
 
-function isZero(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte === 0);
+/** Compares in native code: disks are large, and a callback for each byte takes seconds. */
+export function isZero(bytes: Uint8Array): boolean {
+  for (let start = 0; start < bytes.length; start += zeros.length) {
+    const part = bytes.subarray(start, start + zeros.length);
+    if (Buffer.compare(part, zeros.subarray(0, part.length)) !== 0) return false;
+  }
+  return true;
 }
+
+const zeros = Buffer.alloc(2 ** 16);
 
 /** As deepEqual, but in no time, and says where. */
 function assertSame(actual: Uint8Array, expected: Uint8Array): void {

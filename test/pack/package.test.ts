@@ -44,7 +44,7 @@ before(() => {
   mkdirSync(packed);
   mkdirSync(project);
   writeFileSync(join(project, "package.json"), '{ "type": "module", "private": true }');
-  const pack = join(projectRoot, "scripts/pack.ts");
+  const pack = join(projectRoot, "scripts/package.ts");
   succeed(process.execPath, [pack, `--destination=${packed}`], projectRoot);
   const tarball = join(packed, `kelpie-${version}.tgz`);
   succeed("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", tarball]);
@@ -84,7 +84,7 @@ test("its manifest points to what was built and leaves the checkout's tools out"
 test("the checkout's own manifest cannot be packed by mistake", () => {
   const { status, stderr } = run("npm", ["pack", "--dry-run"], projectRoot);
   assert.notEqual(status, 0);
-  assert.match(stderr, /npm run pack/);
+  assert.match(stderr, /npm run package/);
 });
 
 test("the README's library example runs, and is well typed", (t) => {

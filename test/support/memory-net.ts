@@ -1,11 +1,5 @@
 import { KelpieError } from "../../src/base/errors.ts";
-import type {
-  Address,
-  Connection,
-  ConnectionHandlers,
-  Listener,
-  Net,
-} from "../../src/host/net.ts";
+import type { Address, Connection, ConnectionHandlers, Listener, Net } from "../../src/host/net.ts";
 
 export interface MemoryNetSettings {
   /** Chunks are cut to this size on their way; Infinity (the default) leaves them as written. */

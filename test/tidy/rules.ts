@@ -40,6 +40,7 @@ const processMembers = [
   "off",
   "on", // SIGINT, SIGTERM
   "once",
+  "pid", // names the process to people and to the server
   "stderr",
   "stdin",
   "stdout",

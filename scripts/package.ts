@@ -1,5 +1,5 @@
 /**
- * npm run pack [-- --destination DIR]: builds, and makes the tarball to publish, kelpie-<version>.tgz.
+ * npm run package [-- --destination DIR]: builds, and makes the tarball to publish, kelpie-<version>.tgz.
  *
  * What is published is put together in a scratch directory, with a manifest of its own, and packed
  * there. The checkout's package.json is never rewritten, so nothing has to be put back after a crash.
