@@ -65,7 +65,7 @@ export class ByteQueue {
         this.#advanceHead();
         continue;
       }
-      const size = available < left ? available : left;
+      const size = Math.min(available, left);
       slices.push(this.head.subarray(this.headOffset, this.headOffset + size));
       this.headOffset += size;
       left -= size;

@@ -99,7 +99,7 @@ test("random ranges: never two conflicting holders, granted in order of arrival,
       };
       for (const [index, { start, length, mode }] of requests.entries()) {
         const hold = lock.acquire(start, start + length, mode);
-        if (isPending(hold)) hold.then((value) => granted(index, value));
+        if (isPending(hold)) void hold.then((value) => granted(index, value));
         else granted(index, hold);
       }
       let random = seed;

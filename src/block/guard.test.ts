@@ -49,10 +49,10 @@ test("nothing outside of the disk reaches the device", async () => {
   assert.deepEqual(seen, []);
 });
 
-test("the last byte is inside", () => {
+test("the last byte is inside", async () => {
   const { device, seen } = watched(4096);
-  device.read(new Uint8Array(1), 4095);
-  device.write([new Uint8Array(4096)], 0);
+  await device.read(new Uint8Array(1), 4095);
+  await device.write([new Uint8Array(4096)], 0);
   assert.equal(seen.length, 2);
 });
 
@@ -67,19 +67,19 @@ test("a read-only disk refuses every change and answers every question", async (
     assert.throws(change, { code: "read-only" });
   }
   assert.deepEqual(seen, []);
-  device.read(new Uint8Array(1), 0);
-  device.cache(0, 1);
+  await device.read(new Uint8Array(1), 0);
+  await device.cache(0, 1);
   await device.flush();
   await device.extents({ kind: "allocation", offset: 0, length: 1, extentsMax: 1 });
   assert.equal(seen.length, 4);
 });
 
-test("empty requests do nothing, at the end of the disk too", () => {
+test("empty requests do nothing, at the end of the disk too", async () => {
   const { device, seen } = watched(4096);
-  device.read(new Uint8Array(0), 4096);
-  device.write([], 4096);
-  device.zero(4096, 0);
-  device.trim(0, 0);
+  await device.read(new Uint8Array(0), 4096);
+  await device.write([], 4096);
+  await device.zero(4096, 0);
+  await device.trim(0, 0);
   assert.throws(() => device.read(new Uint8Array(0), 4097));
   assert.deepEqual(seen, []);
 });

@@ -47,22 +47,22 @@ test("the n-th matching request fails, and no other", async () => {
   const faulty = new FaultDevice(new MemoryDevice(8192));
   faulty.inject({ operation: "write", nth: 2, times: 2, code: "no-space" });
   const write = () => faulty.device.write([new Uint8Array(1)], 0);
-  write();
+  await write();
   assert.throws(write, { code: "no-space" });
-  faulty.device.read(new Uint8Array(1), 0);
+  await faulty.device.read(new Uint8Array(1), 0);
   assert.throws(write, { code: "no-space" });
-  write();
+  await write();
 });
 
-test("a fault in a range hits requests that touch it until it is healed", () => {
+test("a fault in a range hits requests that touch it until it is healed", async () => {
   const faulty = new FaultDevice(new MemoryDevice(8192));
   faulty.inject({ range: { start: 4096, end: 4608 }, times: Number.POSITIVE_INFINITY });
-  faulty.device.read(new Uint8Array(4096), 0);
+  await faulty.device.read(new Uint8Array(4096), 0);
   assert.throws(() => faulty.device.read(new Uint8Array(4097), 0), { code: "io" });
   assert.throws(() => faulty.device.zero(4607, 100), { code: "io" });
-  faulty.device.zero(4608, 100);
+  await faulty.device.zero(4608, 100);
   faulty.heal();
-  faulty.device.read(new Uint8Array(8192), 0);
+  await faulty.device.read(new Uint8Array(8192), 0);
 });
 
 test("a trace has an end for every begin, with the error if there was one", async () => {
@@ -88,12 +88,12 @@ test("a trace has an end for every begin, with the error if there was one", asyn
   ]);
 });
 
-test("a read-only view follows the disk behind it", () => {
+test("a read-only view follows the disk behind it", async () => {
   const memory = new MemoryDevice(4096);
   const view = readOnlyDevice(memory);
   memory.write([new Uint8Array([3])], 7);
   const byte = new Uint8Array(1);
-  view.read(byte, 7);
+  await view.read(byte, 7);
   assert.equal(byte[0], 3);
   assert.equal(view.sizeBytes, 4096);
   assert.equal(view.readOnly, true);

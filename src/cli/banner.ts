@@ -1,5 +1,6 @@
 import type { CallOutput } from "../control/calls.ts";
 import type { Address } from "../host/net.ts";
+import { formatAddress } from "./addresses.ts";
 import { socketPathBytesMax } from "../http/socket-path.ts";
 import { formatNbdUri } from "../nbd/uri.ts";
 import { defaultStore } from "./session.ts";
@@ -18,11 +19,13 @@ export interface Asked {
 
 /** Says where the server listens and what to type next, in commands that work as printed. */
 export function banner({ info, addresses }: Serving, asked: Asked): string {
-  const uris = info.nbd.map((uri) => `  ${uri}\n`).join("");
   const lines = [`Kelpie ${info.version} serves ${info.store}\n`];
-  lines.push(uris === "" ? "without NBD (--nbd off)\n" : `${uris}`);
+  const places = addresses.map((address) => `  NBD on ${formatAddress(address)}\n`);
+  lines.push(places.length === 0 ? "  without NBD: commands cannot read or write\n" : places.join(""));
   lines.push(`\nMake a disk:\n  npx kelpie ${storeOption(asked)}vdi create disk1 10G\n`);
-  const address = addresses.find(isReachable);
+  const reachable = addresses.filter(isReachable);
+  // Faster than TCP, and surely this server and not another one.
+  const address = reachable.find(({ kind }) => kind === "unix") ?? reachable[0];
   if (address !== undefined) {
     const uri = shellWord(formatNbdUri({ address, exportName: "disk1" }));
     lines.push(`\nLook at it, and boot a virtual machine with it:

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { parseDuration } from "../base/durations.ts";
 import { KelpieError } from "../base/errors.ts";
 import type { Address } from "../host/net.ts";
@@ -32,7 +33,10 @@ export function nbdListeners(
     .filter((address) => address !== "off")
     .map((address) => {
       if (!insecure && !isLocal(address)) throw notLocal(address);
-      return { address, required: true };
+      // Other commands find it by this path, from other directories.
+      const absolute: Address =
+        address.kind === "unix" ? { kind: "unix", path: resolve(address.path) } : address;
+      return { address: absolute, required: true };
     });
 }
 

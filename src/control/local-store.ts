@@ -48,11 +48,8 @@ export async function openLocalStore(
 async function lockStore(directory: string, create: boolean, host: Host): Promise<FileLock> {
   const { files } = host;
   await mustBeStoreOrEmpty(directory, create, host);
-  if (create) {
-    for (const made of await files.makeDirectory(directory)) {
-      await files.syncDirectory(made.slice(0, Math.max(1, made.lastIndexOf("/"))));
-    }
-  }
+  // The backend makes it durable, with the directories above it.
+  if (create) await files.makeDirectory(directory);
   try {
     return await files.lock(`${directory}/lock`);
   } catch (error) {

@@ -50,6 +50,7 @@ export class ClientTransmission implements Receiver {
   #outgoing: Uint8Array[] = [];
   #failure: KelpieError | undefined;
   #idle: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
 
   constructor(style: HeaderStyle, components: { channel: Channel; timers: Timers }) {
     this.#extended = style === "extended";
@@ -81,24 +82,9 @@ export class ClientTransmission implements Receiver {
     return pending.status;
   }
 
-  async close(): Promise<void> {
-    const { channel, timers } = this.#components;
-    const closing = new KelpieError("closed", "the NBD connection is closed");
-    if (this.#failure === undefined) {
-      this.#failure = closing; // nothing new from here on
-      if (this.#inFlight.size + this.#waiting.length > 0) {
-        await new Promise<void>((resolve) => {
-          this.#idle = resolve;
-        });
-      }
-      const bye = { command: command.disconnect, flags: 0, offset: 0, length: 0 };
-      const message = encodeRequest({ ...bye, cookieHigh: 0, cookieLow: 0 }, this.#extended);
-      channel.send(message);
-      channel.connection.end();
-    }
-    const linger = timers.after(closeMs, () => channel.connection.destroy());
-    await channel.closed;
-    linger.cancel();
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
   }
 
   data(): void {
@@ -121,6 +107,26 @@ export class ClientTransmission implements Receiver {
     this.#fail(
       new KelpieError("io", "the connection to the NBD server was lost", { cause: error }),
     );
+  }
+
+  async #close(): Promise<void> {
+    const { channel, timers } = this.#components;
+    const closing = new KelpieError("closed", "the NBD connection is closed");
+    if (this.#failure === undefined) {
+      this.#failure = closing; // nothing new from here on
+      if (this.#inFlight.size + this.#waiting.length > 0) {
+        await new Promise<void>((resolve) => {
+          this.#idle = resolve;
+        });
+      }
+      const bye = { command: command.disconnect, flags: 0, offset: 0, length: 0 };
+      const message = encodeRequest({ ...bye, cookieHigh: 0, cookieLow: 0 }, this.#extended);
+      channel.send(message);
+      channel.connection.end();
+    }
+    const linger = timers.after(closeMs, () => channel.connection.destroy());
+    await channel.closed;
+    linger.cancel();
   }
 
   #begin(pending: PendingRequest): Promise<void> {

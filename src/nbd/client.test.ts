@@ -181,6 +181,7 @@ test("close waits for what is in flight and refuses what comes later", async () 
   const write = client.write([new Uint8Array(512)], 0);
   await settle();
   const closing = client.close();
+  assert.equal(client.close(), closing);
   await assert.rejects(async () => client.flush(), { code: "closed" });
   gate.releaseAll();
   await write;

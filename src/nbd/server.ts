@@ -124,7 +124,7 @@ class Server implements NbdServer {
       isShuttingDown: () => this.#shuttingDown,
     });
     this.#sessions.add(session);
-    session.done.then(() => this.#sessions.delete(session));
+    void session.done.then(() => this.#sessions.delete(session));
   }
 }
 
@@ -222,7 +222,7 @@ class Session {
     const linger = this.#components.timers.after(this.#settings.closeMs, () => {
       connection.destroy();
     });
-    closed.then(() => linger.cancel());
+    void closed.then(() => linger.cancel());
   }
 
   async #serve({ opened, style, contexts }: Agreement): Promise<void> {

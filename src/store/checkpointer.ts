@@ -32,7 +32,7 @@ interface Captured {
   roots: { row: PointRow; point: Point; root: Root }[];
   segments: SegmentRow[];
   logs: LogRow[];
-  writers: LogWriter[];
+  writers: { writer: LogWriter; repairs: number }[];
   records: number;
   registry: unknown;
   nextId: number;
@@ -88,7 +88,11 @@ export class Checkpointer {
     state.nextMap = Math.max(state.nextMap, writer.nextNumber);
     for (const object of writer.objects) state.mapObjects.byNumber.set(object.number, object);
     // Durability: the maps must not name a batch that power loss could still cut off.
-    for (const log of captured.writers) await log.flush();
+    for (const { writer: log, repairs } of captured.writers) {
+      await log.flush();
+      // What was captured stands elsewhere now: the next checkpoint will have it.
+      if (log.repairs !== repairs) throw new KelpieError("io", "a sync failed under the checkpoint");
+    }
     await this.#publish(captured, points);
     this.#floors = floors;
     this.roots = points.map((row) => row[4]);
@@ -126,12 +130,12 @@ export class Checkpointer {
       ]);
     }
     const logs: LogRow[] = [];
-    const writers: LogWriter[] = [];
+    const writers: Captured["writers"] = [];
     for (const { log, owners, writer, covered } of state.logs.values()) {
       const owner = owners.at(-1)?.owner.id ?? 0;
       const place = writer?.appliedPlace ?? covered;
       logs.push([log, owner, place.segment, place.units, place.crc]);
-      if (writer !== undefined) writers.push(writer);
+      if (writer !== undefined) writers.push({ writer, repairs: writer.repairs });
     }
     state.nodes.dirtyBytes = 0;
     return {

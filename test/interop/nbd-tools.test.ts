@@ -82,8 +82,8 @@ for (const transport of ["unix", "tcp"] as const) {
       assert.deepEqual(names, ["disk", "fixed@one", "changed"]);
       const facts = listed.exports[0];
       assert.equal(facts["export-size"], diskBytes);
-      assert.equal(facts["description"], "a disk in memory");
-      assert.deepEqual(facts["contexts"], ["base:allocation", "qemu:allocation-depth"]);
+      assert.equal(facts.description, "a disk in memory");
+      assert.deepEqual(facts.contexts, ["base:allocation", "qemu:allocation-depth"]);
       for (const can of [
         "cache",
         "df",
@@ -96,10 +96,10 @@ for (const transport of ["unix", "tcp"] as const) {
       ]) {
         assert.equal(facts[`can_${can}`], true, can);
       }
-      assert.equal(facts["is_read_only"], false);
+      assert.equal(facts.is_read_only, false);
       const sizes = ["minimum", "preferred", "maximum"].map((kind) => facts[`block_size_${kind}`]);
       assert.deepEqual(sizes, [512, 4096, 32 * mebibyte]);
-      assert.equal(listed.exports[1]["is_read_only"], true);
+      assert.equal(listed.exports[1].is_read_only, true);
     });
 
     test("an unknown export is refused in words", { skip: noNbdinfo }, async () => {

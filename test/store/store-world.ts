@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { createMemoryHost, type MemoryHost } from "../../sim/memory-host.ts";
 import type { MemoryFiles } from "../../sim/memory-files.ts";
 import { SeededRandom } from "../../sim/random.ts";
+import type { Files } from "../../src/host/files.ts";
+import type { Host } from "../../src/host/host.ts";
 import { messageOf } from "../../src/base/errors.ts";
 import { openDirectoryBackend } from "../../src/store/backend/directory.ts";
 import type { CatalogRecord } from "../../src/store/formats/catalog-record.ts";
@@ -74,13 +76,18 @@ export class StoreWorld {
   }
 
   async open(): Promise<void> {
-    const { host } = this;
+    const host: Host = { ...this.host, files: this.filesFor(this.host.files) };
     const backend = await openDirectoryBackend({ root: "/store" }, host);
     this.registry = new TipRegistry();
     this.store = await Store.open(
       { directory: "/store", create: true, segmentBytesMax: 256 * 1024, ...this.#settings },
       { host, backend, registry: this.registry },
     );
+  }
+
+  /** What the store gets to see of the disk. */
+  protected filesFor(files: Files): Files {
+    return files;
   }
 
   async addDisk(name: string): Promise<void> {

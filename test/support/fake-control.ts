@@ -388,9 +388,11 @@ function* allocated(device: MemoryDevice): Generator<{ offset: number; length: n
   const end = Math.min(device.sizeBytes, scannedBytesMax);
   for (let offset = 0; offset < end; offset += chunkBytes) {
     const length = Math.min(chunkBytes, device.sizeBytes - offset);
-    if (!chunkAt(device, offset).every((byte) => byte === 0)) yield { offset, length };
+    if (!chunkAt(device, offset).equals(zeroChunk)) yield { offset, length };
   }
 }
+
+const zeroChunk = Buffer.alloc(chunkBytes);
 
 /** Tests keep their data within this. */
 const scannedBytesMax = 64 * 2 ** 20;

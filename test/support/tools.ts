@@ -7,7 +7,7 @@ import { delimiter, join } from "node:path";
  * package. With KELPIE_REQUIRE_TOOLS=1 a missing tool is an error.
  */
 export function requireTool(tool: string, debianPackage: string): string | false {
-  for (const directory of (process.env["PATH"] ?? "").split(delimiter)) {
+  for (const directory of (process.env.PATH ?? "").split(delimiter)) {
     try {
       accessSync(join(directory, tool), constants.X_OK);
       return false;
@@ -16,7 +16,7 @@ export function requireTool(tool: string, debianPackage: string): string | false
     }
   }
   const reason = `${tool} is not installed (Debian package ${debianPackage})`;
-  if (process.env["KELPIE_REQUIRE_TOOLS"] === "1") throw new Error(reason);
+  if (process.env.KELPIE_REQUIRE_TOOLS === "1") throw new Error(reason);
   return reason;
 }
 

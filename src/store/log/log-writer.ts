@@ -98,6 +98,8 @@ export class LogWriter {
   #directoryMade = false;
   syncs = 0;
   appendedBytes = 0;
+  /** Times that data was written again because a sync had failed. */
+  repairs = 0;
 
   constructor(
     settings: LogWriterSettings,
@@ -436,6 +438,7 @@ export class LogWriter {
    */
   async #repair(error: unknown): Promise<void> {
     await this.hold();
+    this.repairs++;
     try {
       if (!(error instanceof SyncFailure)) throw error;
       this.#logger.error("sync failed; writing the data again", {
