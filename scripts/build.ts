@@ -1,6 +1,6 @@
 /**
- * npm run build [-- DIR]: src/ to dist/, or to DIR: JavaScript and declarations. Only a package needs
- * them: Node strips types in a checkout, but not under node_modules.
+ * npm run build [-- DIR]: src/ to dist/, or to DIR: JavaScript and declarations. Only a package
+ * needs them: Node strips types in a checkout, but not under node_modules.
  */
 import { spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";

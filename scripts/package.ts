@@ -1,8 +1,9 @@
 /**
- * npm run package [-- --destination DIR]: builds, and makes the tarball to publish, kelpie-<version>.tgz.
+ * npm run package [-- --destination DIR]: builds, and makes the tarball to publish,
+ * kelpie-<version>.tgz.
  *
  * What is published is put together in a scratch directory, with a manifest of its own, and packed
- * there. The checkout's package.json is never rewritten, so nothing has to be put back after a crash.
+ * there. The checkout's package.json is never rewritten: nothing has to be put back after a crash.
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { runTestFile, type TestFileResult } from "./test-file.ts";
 import { describeFile, summarize } from "./test-summary.ts";
 
-/** Many tests start servers and measure time-outs: more at once than this and they disturb each other. */
+/** Many tests start servers and wait for time-outs: more at once would disturb each other. */
 const filesAtOnceMax = 2;
 const limitDefaultMs = 180_000;
 

@@ -1,8 +1,8 @@
 import type { CallOutput } from "../control/calls.ts";
 import type { Address } from "../host/net.ts";
-import { formatAddress } from "./addresses.ts";
 import { socketPathBytesMax } from "../http/socket-path.ts";
 import { formatNbdUri } from "../nbd/uri.ts";
+import { formatAddress } from "./addresses.ts";
 import { defaultStore } from "./session.ts";
 import { shellWord } from "./text.ts";
 
@@ -21,7 +21,9 @@ export interface Asked {
 export function banner({ info, addresses }: Serving, asked: Asked): string {
   const lines = [`Kelpie ${info.version} serves ${info.store}\n`];
   const places = addresses.map((address) => `  NBD on ${formatAddress(address)}\n`);
-  lines.push(places.length === 0 ? "  without NBD: commands cannot read or write\n" : places.join(""));
+  lines.push(
+    places.length === 0 ? "  without NBD: commands cannot read or write\n" : places.join(""),
+  );
   lines.push(`\nMake a disk:\n  npx kelpie ${storeOption(asked)}vdi create disk1 10G\n`);
   const reachable = addresses.filter(isReachable);
   // Faster than TCP, and surely this server and not another one.

@@ -71,7 +71,9 @@ test("a damaged header still has its format, without a size", () => {
 });
 
 const formats = ["qcow2", "qed", "vmdk", "vdi", "vpc", "vhdx", "qcow", "parallels"];
-test("images that qemu-img makes are recognised, with their size", { skip: requireTool("qemu-img", "qemu-utils") }, (t) => {
+test("images that qemu-img makes are recognised, with their size", {
+  skip: requireTool("qemu-img", "qemu-utils"),
+}, (t) => {
   const directory = mkdtempSync(join(tmpdir(), "kelpie-formats-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   for (const format of formats) {

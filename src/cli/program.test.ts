@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { bytesOf, runCli } from "../../test/support/cli-run.ts";
 import { FakeStore } from "../../test/support/fake-control.ts";
 import { KelpieError } from "../base/errors.ts";
+import { createNodeTimers } from "../host/node/timers.ts";
 import { BrokenPipe } from "./context.ts";
 import { exitCodeOf } from "./exit-codes.ts";
 
@@ -121,6 +122,23 @@ c c1      0  10 MiB      0 B  192 KiB  2026-03-01 12:06       5
   );
 });
 
+test("a thousand snapshots are listed and drawn", async () => {
+  const store = new FakeStore();
+  await session(store, "vdi create d 512");
+  for (let count = 0; count < 1000; count++) {
+    await store.control.call("vdi.snapshot", { names: ["d"] });
+  }
+  const { stdout } = await runCli(["vdi", "tree", "d"], { store });
+  const [drawing, , header, ...rows] = stdout.trimEnd().split("\n");
+  assert.equal(drawing, "    #1 <-- … 998 more … <-- #1000 <-- d (you are here)");
+  assert.match(header ?? "", /^ {2}Name/);
+  assert.equal(rows.length, 1001);
+  const json = await runCli(["vdi", "tree", "d", "--json"], { store });
+  let depth = 0;
+  for (let [node] = JSON.parse(json.stdout); node !== undefined; [node] = node.children) depth++;
+  assert.equal(depth, 1001);
+});
+
 test("queries about one disk show points, ranges and what was set aside", async () => {
   const store = await rolledBack();
   assert.equal(
@@ -213,7 +231,11 @@ test("damage is a failure and is named; a leak is not", async () => {
   assert.equal(leak.exitCode, 0);
   assert.match(leak.stdout, /leak: logs\/1: nobody needs it\nstore: .* checked, 1 finding\n/);
   store.findings = [{ severity: "damage", object: "disk1@base 0+4096", message: "checksum" }];
-  for (const line of [["store", "check"], ["vdi", "check", "disk1"], ["store", "check", "--json"]]) {
+  for (const line of [
+    ["store", "check"],
+    ["vdi", "check", "disk1"],
+    ["store", "check", "--json"],
+  ]) {
     const damage = await runCli(line, { store });
     assert.equal(damage.exitCode, 1);
     assert.match(damage.stdout, /disk1@base 0\+4096/);
@@ -225,14 +247,25 @@ test("--json prints what the call answered, before or after the command", async 
   const list = await runCli(["vdi", "list", "--json"], { store });
   assert.deepEqual(JSON.parse(list.stdout), await store.control.call("vdi.list", {}));
   assert.equal((await runCli(["--json", "vdi", "list"], { store })).stdout, list.stdout);
-  const [snapshot] = JSON.parse((await runCli(["--json", "vdi", "snapshot", "disk1"], { store })).stdout);
+  const [snapshot] = JSON.parse(
+    (await runCli(["--json", "vdi", "snapshot", "disk1"], { store })).stdout,
+  );
   assert.equal(snapshot.snapId, 3);
   const diff = await runCli(["vdi", "diff", "disk1", "-F", "1", "-s", "2", "--json"], { store });
   const changed = { offset: 1048576, length: 131072, kind: "changed" };
   assert.deepEqual(JSON.parse(diff.stdout), [changed]);
   const none = await runCli(["vdi", "diff", "disk1", "-F", "1", "--json"], { store });
   assert.deepEqual(JSON.parse(none.stdout), []);
-  for (const line of ["vdi tree", "vdi info disk1", "store info", "store clean", "vdi map disk1"]) {
+  await session(store, "vdi clone -s 1 disk1 c1", "vdi create other 1M");
+  const tree = await runCli(["vdi", "tree", "--json"], { store });
+  assert.deepEqual(JSON.parse(tree.stdout), await store.control.call("vdi.tree", {}));
+  for (const line of [
+    "vdi tree c1",
+    "vdi info disk1",
+    "store info",
+    "store clean",
+    "vdi map disk1",
+  ]) {
     JSON.parse((await runCli([...line.split(" "), "--json"], { store })).stdout);
   }
 });
@@ -241,11 +274,15 @@ test("exit codes are dog's, and no failure is 0", async () => {
   const store = await rolledBack();
   const examples: [string, number, RegExp][] = [
     ["vdi create disk1 1G", 3, /kelpie: there is a disk disk1 already/],
+    ["vdi tree nothing", 5, /there is no disk nothing/],
     ["vdi info nothing", 5, /there is no disk nothing/],
     ["vdi rollback disk1 -s nothing", 5, /no snapshot nothing\nkelpie vdi list disk1/],
     ["vdi create x", 64, /missing required argument 'size'/],
     ["vdi create x 1 2", 64, /too many arguments/],
     ["vdi create x 10X", 64, /"10X" is not a size\nwrite it like/],
+    ["vdi create x -5G", 64, /kelpie: -5G: it is negative/],
+    ["vdi create  1G", 64, /<name> is empty/],
+    ["vdi snapshot disk1 ", 64, /<name> is empty/],
     ["vdi create x 1.1G", 64, /whole number/],
     ["vdi crate x 1G", 64, /unknown command 'crate'.*\(Did you mean create\?\)/s],
     ["vdi", 64, /a command is missing/],
@@ -278,7 +315,13 @@ test("exit codes are dog's, and no failure is 0", async () => {
 
 test("help and the version go to standard output and are no failure", async () => {
   const store = new FakeStore();
-  for (const argv of [[], ["--help"], ["vdi", "--help"], ["vdi", "import", "-h"], ["serve", "-h"]]) {
+  for (const argv of [
+    [],
+    ["--help"],
+    ["vdi", "--help"],
+    ["vdi", "import", "-h"],
+    ["serve", "-h"],
+  ]) {
     const { exitCode, stdout, stderr } = await runCli(argv, { store });
     assert.deepEqual([exitCode, stderr], [0, ""]);
     assert.match(stdout, /^Usage: kelpie/);
@@ -338,7 +381,17 @@ test("a store that another process has open for a moment is waited for; for long
   };
   assert.equal((await runCli(["vdi", "list"], { store, openLocal })).exitCode, 0);
   failures = Number.POSITIVE_INFINITY;
-  const { exitCode, stderr } = await runCli(["vdi", "list"], { store, openLocal });
+  let nowMs = 0;
+  const clock = { nowMs: () => 0, monotonicMs: () => nowMs };
+  const timers = {
+    ...createNodeTimers(),
+    sleep: async (delayMs: number) => {
+      nowMs += delayMs;
+    },
+  };
+  const settings = { store, openLocal, host: { clock, timers } };
+  const { exitCode, stderr } = await runCli(["vdi", "list"], settings);
+  assert.ok(nowMs >= 1000 && nowMs <= 10_000, `${nowMs}`);
   assert.equal(exitCode, 1);
   assert.match(stderr, /is in use: pid 99 has the lock/);
 });

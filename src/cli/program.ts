@@ -1,5 +1,5 @@
 import { Command, CommanderError } from "commander";
-import { isKelpieError, messageOf } from "../base/errors.ts";
+import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import { type Cli, createCli, type Outcome } from "./command.ts";
 import { BrokenPipe, type CliContext } from "./context.ts";
 import { exitCode, exitCodeOf } from "./exit-codes.ts";
@@ -59,6 +59,7 @@ function createProgram(cli: Cli, context: CliContext, said: string[]): Command {
       getOutHasColors: () => false,
     })
     .addHelpText("after", examples)
+    .hook("preAction", (_program, command) => refuseEmpty(command))
     // As dog: no arguments, no mistake.
     .action(() => {
       program.outputHelp();
@@ -70,6 +71,16 @@ function createProgram(cli: Cli, context: CliContext, said: string[]): Command {
 }
 
 const helpColumns = 100;
+
+/** An unset variable in a script: nothing can be called "", whatever the command. */
+function refuseEmpty(command: Command): void {
+  command.registeredArguments.forEach((argument, index) => {
+    if (argument.name() === "key") return; // The empty prefix: everything.
+    if ([command.processedArgs[index]].flat().includes("")) {
+      throw new KelpieError("invalid", `<${argument.name()}> is empty`);
+    }
+  });
+}
 
 const examples = `
 A first disk, twice frozen and put back:
@@ -138,7 +149,10 @@ async function reportUsage(error: CommanderError, context: CliContext): Promise<
     await say(context, "kelpie: a command is missing\n--help lists them\n");
     return exitCode.usage;
   }
-  await say(context, `kelpie: ${error.message.replace(/^error: /, "")}\n--help says more\n`);
+  const number = /^error: unknown option '(-\d.*)'/.exec(error.message)?.[1];
+  const why =
+    number === undefined ? error.message.replace(/^error: /, "") : `${number}: it is negative`;
+  await say(context, `kelpie: ${why}\n--help says more\n`);
   return exitCode.usage;
 }
 

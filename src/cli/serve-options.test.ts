@@ -23,7 +23,11 @@ test("an ADDR is host:port, unix:PATH or off", () => {
 test("what is no ADDR is refused", () => {
   const wrong = ["", "10809", ":10809", "host", "host:", "host:70000", "::1:7", "unix:", "a b:1"];
   for (const text of [...wrong, "host:-1", "nbd://h:1", "/run/x.sock", "[::1]"]) {
-    assert.throws(() => parseAddress(text), (error) => isKelpieError(error, "invalid"), text);
+    assert.throws(
+      () => parseAddress(text),
+      (error) => isKelpieError(error, "invalid"),
+      text,
+    );
   }
 });
 
@@ -51,7 +55,10 @@ test("the defaults may be left out; what a flag names must work", () => {
 
 test("addresses that others can reach take --insecure, and off stands alone", () => {
   const refused = (flags: string[]) =>
-    assert.throws(() => nbdListeners(flags, settings), (e) => isKelpieError(e, "invalid"));
+    assert.throws(
+      () => nbdListeners(flags, settings),
+      (e) => isKelpieError(e, "invalid"),
+    );
   refused(["0.0.0.0:10809"]);
   refused(["127.0.0.1:1", "10.0.0.1:1"]);
   refused(["off", "127.0.0.1:1"]);
@@ -69,6 +76,10 @@ test("what is kept of discarded disks is a time, a share or both", () => {
   assert.deepEqual(parseKeepDiscarded("0"), { ms: 0 });
   assert.deepEqual(parseKeepDiscarded("0%"), { fraction: 0 });
   for (const text of ["", "1h,2h", "5%,5%", "101%", "-1%", "1h,", "10", "x%"]) {
-    assert.throws(() => parseKeepDiscarded(text), (e) => isKelpieError(e, "invalid"), text);
+    assert.throws(
+      () => parseKeepDiscarded(text),
+      (e) => isKelpieError(e, "invalid"),
+      text,
+    );
   }
 });

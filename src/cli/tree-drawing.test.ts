@@ -97,6 +97,30 @@ test("a thousand snapshots fit the terminal; what is left out is counted", () =>
   assert.equal(draw(root, 80), "\ns1 <-- … 998 more … <-- s1000 <-- disk1 (you are here)\n");
 });
 
+test("a history with many branches goes down the page when it is too wide to go along it", () => {
+  const root = disk("a", disk("x", disk("y")), disk("b", disk("c", disk("")), node("c1", "")));
+  assert.equal(
+    draw(root, 30),
+    `
+a
+^
+|-- b
+|   ^
+|   |-- c1 (you are here)
+|   |
+|   c
+|   ^
+|   |
+|   disk1 (you are here)
+|
+x
+^
+|
+y
+`,
+  );
+});
+
 test("names cannot play with the terminal", () => {
   assert.equal(draw(node("a\x1b[2J", "")), "\na\\x1b[2J (you are here)\n");
 });

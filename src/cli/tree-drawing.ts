@@ -10,13 +10,16 @@ import { printable } from "./text.ts";
  *     disk1 (you are here)
  *
  * One child goes on along the line; the others hang below their parent. If that is wider than
- * `columns`, long runs of snapshots with nothing else on them are drawn as one.
+ * `columns`, long runs of snapshots with nothing else on them are drawn as one; if that is not enough
+ * either, the line goes down the page and not along it.
  */
 export function drawTree(root: TreeNode, columns: number): string[] {
   const title = root.entry.name;
   const full = drawBranch(toBranch(root, title));
   if (widthOf(full) <= columns) return full;
-  return drawBranch(collapse(toBranch(root, title)));
+  const short = collapse(toBranch(root, title));
+  const collapsed = drawBranch(short);
+  return widthOf(collapsed) <= columns ? collapsed : drawDown(short);
 }
 
 /** Points along one line, each with the branches that hang below it. */
@@ -141,6 +144,24 @@ function put(
   const bare = text.trimStart();
   const start = column + text.length - bare.length;
   canvas[row] = old.slice(0, start).padEnd(start) + bare + old.slice(start + bare.length);
+}
+
+/** The same from top to bottom: as long as it takes, and no wider than branches are nested. */
+function drawDown({ stops }: Branch): string[] {
+  const lines: string[] = [];
+  stops.forEach(({ label, below }, index) => {
+    const last = index === stops.length - 1;
+    lines.push(label);
+    if (last && below.length === 0) return;
+    lines.push("^");
+    for (const branch of below) {
+      drawDown(branch).forEach((text, row) => {
+        lines.push((row === 0 ? "|-- " : "|   ") + text);
+      });
+    }
+    if (!last) lines.push("|");
+  });
+  return lines;
 }
 
 /** A run this short is drawn as it is. */

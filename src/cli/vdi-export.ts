@@ -9,7 +9,7 @@ import type { Output } from "./context.ts";
 import { dataRanges, readBytes } from "./disk-io.ts";
 import { cut, nonZeroRuns, type Piece, readAhead } from "./pipeline.ts";
 import { createProgressLine, type ProgressLine } from "./progress.ts";
-import { printable } from "./text.ts";
+import { printable, shellWord } from "./text.ts";
 import { withDevice } from "./vdi-read.ts";
 
 export function addExport(parent: Command, cli: Cli): void {
@@ -33,7 +33,7 @@ Examples:
     .action((name: string, file: string, options: { force?: boolean }, command: Command) =>
       cli.onStore(command, async (session, printer) => {
         const { files } = cli.context.host;
-        if (file !== "-" && options.force !== true) await refuseExisting(files, file);
+        if (file !== "-") await checkTarget(files, file, options.force === true);
         return withDevice(session, name, async (device) => {
           const line = createProgressLine(cli.context, `export ${printable(name)}`);
           try {
@@ -129,13 +129,20 @@ async function* readData(device: BlockDevice, { cli, line }: Job): AsyncGenerato
   }
 }
 
-async function refuseExisting(files: Files, file: string): Promise<void> {
+async function checkTarget(files: Files, file: string, replace: boolean): Promise<void> {
+  let kind: string;
   try {
-    await files.stat(file);
+    ({ kind } = await files.stat(file));
   } catch (error) {
     ignoreMissing(error);
     return;
   }
+  // Renaming over a device would put a file in its place.
+  if (kind !== "file") {
+    const remedy = kind === "other" ? { remedy: `use - and > ${shellWord(file)}` } : {};
+    throw new KelpieError("invalid", `${file}: it is not a regular file`, remedy);
+  }
+  if (replace) return;
   throw new KelpieError("exists", `${file}: it is there already`, {
     remedy: "choose another name, or replace it with -f",
   });

@@ -1,6 +1,8 @@
 import type { Command } from "commander";
+import { KelpieError } from "../base/errors.ts";
 import type { TreeNode, VdiEntry } from "../control/calls.ts";
 import type { Cli } from "./command.ts";
+import { printable } from "./text.ts";
 import { drawTree } from "./tree-drawing.ts";
 import { vdiTable } from "./vdi-list.ts";
 
@@ -25,12 +27,56 @@ Example, after two snapshots and a rollback to the first:
     )
     .action((name: string | undefined, _options: object, command: Command) =>
       cli.onStore(command, async ({ control }, printer) => {
-        const roots = await control.call("vdi.tree", name === undefined ? {} : { name });
+        // Not vdi.tree: a thousand snapshots are too deep for whoever takes nested JSON apart.
+        const all = await control.call("vdi.list", {});
+        const entries = name === undefined ? all : familyOf(all, name);
         const columns = cli.context.stdout.isTerminal ? cli.context.stdout.columns : plainColumns;
-        await printer.print(roots, () => roots.map((root) => describe(root, columns)).join("\n"));
+        const roots = rootsOf(entries);
+        if (printer.json) await cli.context.stdout.write(toJson(roots));
+        else await cli.context.stdout.write(roots.map((r) => describe(r, columns)).join("\n"));
         return 0;
       }),
     );
+}
+
+function familyOf(entries: readonly VdiEntry[], name: string): VdiEntry[] {
+  const families = new Set(entries.filter((e) => e.name === name).map(({ family }) => family));
+  if (families.size > 0) return entries.filter(({ family }) => families.has(family));
+  throw new KelpieError("not-found", `there is no disk ${printable(name)}`);
+}
+
+function rootsOf(entries: readonly VdiEntry[]): TreeNode[] {
+  const nodes = new Map<number, TreeNode>();
+  for (const entry of entries) nodes.set(entry.point, { entry, children: [] });
+  const roots: TreeNode[] = [];
+  for (const node of nodes.values()) {
+    const parent = node.entry.parent === null ? undefined : nodes.get(node.entry.parent);
+    (parent?.children ?? roots).push(node);
+  }
+  return roots.sort((a, b) => a.entry.point - b.entry.point);
+}
+
+/**
+ * The answer of `vdi.tree`, a point a line. Written without recursion: JSON.stringify gives up at some
+ * thousand snapshots, and would indent each deeper than the one before.
+ */
+function toJson(roots: readonly TreeNode[]): string {
+  let text = "";
+  // Nodes still to be written, and what closes those that are open.
+  const waiting: (TreeNode | string)[] = ["]\n", ...separated(roots)];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    if (typeof next === "string") text += next;
+    else {
+      text += `\n{"entry":${JSON.stringify(next.entry)},"children":[`;
+      waiting.push("]}", ...separated(next.children));
+    }
+  }
+  return `[${text}`;
+}
+
+/** In reverse, because the last one that waits is the next one written. */
+function separated(nodes: readonly TreeNode[]): (TreeNode | string)[] {
+  return nodes.flatMap((node, index) => (index === 0 ? [node] : [",", node])).reverse();
 }
 
 /** How wide a drawing may be when it does not go to a terminal. */

@@ -55,7 +55,9 @@ function queries({ vdis, entries }: ControlParts): Handlers<
       const ranges: RangeEntry[] = [];
       for (const { offset: start, length, value } of page.ranges) {
         if (value === 0) ranges.push(...(await depths(vdis.store, point, { start, length })));
-        else ranges.push({ offset: start, length, kind: value === 1 ? "hole" : "zero", depth: 0 });
+        else if (value === 1) ranges.push({ offset: start, length, kind: "hole", depth: 0 });
+        // Who made zeros is not kept; they are allocated, so they are no hole.
+        else ranges.push({ offset: start, length, kind: "zero", depth: 1 });
       }
       return { ranges, next: page.next };
     },

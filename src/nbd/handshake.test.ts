@@ -391,6 +391,26 @@ test(
   ),
 );
 
+test("a client that asks and asks and never listens costs bounded memory", async () => {
+  const served = await serve({ disk: new MemoryDevice(512) });
+  const description = "x".repeat(4000);
+  served.exports.list = async () =>
+    Array.from({ length: 500 }, (_, index) => ({ name: `${index}`, description }));
+  const client = await served.connect();
+  await client.greet();
+  client.connection.pause();
+  const lists = Array.from({ length: 100 }, () => wire.encodeOption(option.list, none));
+  client.connection.write([Buffer.concat(lists)]);
+  await settle();
+  const peak = served.net.accepted[0]?.queuedBytesPeak ?? 0;
+  assert.ok(peak > 2 ** 20 && peak < 5 * 2 ** 20, `${peak} bytes of replies are queued`);
+  client.connection.resume();
+  for (let count = 0; count < 100; count++) {
+    assert.equal((await client.optionReplies(option.list)).length, 501);
+  }
+  await served.stop();
+});
+
 test("an export that is busy is refused by POLICY, one that fails by PLATFORM", async () => {
   const served = await serve({ disk: new MemoryDevice(512) });
   const client = await served.connect();

@@ -35,7 +35,8 @@ interface Options {
 
 async function withClient(options: Options, body: (client: RawClient) => Promise<void>) {
   const { device = new MemoryDevice(sizeBytes), style = "structured", contexts = [] } = options;
-  const { stop, connect } = await serve({ disk: device });
+  // Odd pieces, so that headers and payloads straddle them.
+  const { stop, connect } = await serve({ disk: device }, { net: { chunkBytesMax: 50_001 } });
   try {
     await body(await (await connect()).go("disk", style, contexts));
   } finally {

@@ -1,5 +1,5 @@
-import { KelpieError } from "../base/errors.ts";
-import type { FileHandle, Files } from "../host/files.ts";
+import { isKelpieError, KelpieError } from "../base/errors.ts";
+import type { FileHandle } from "../host/files.ts";
 import type { Backend } from "./backend/backend.ts";
 import { entryKind, entryOfWords, unitBytes } from "./formats/batch.ts";
 import { encodeBodyIndex, segmentBodyKind } from "./formats/body.ts";
@@ -9,7 +9,7 @@ import { readSeal, readSegmentHeader, scanBatches } from "./log/segment-scan.ts"
 import { positionsAt } from "./map/nodes.ts";
 import { blockBytes } from "./read-blocks.ts";
 import type { Segment } from "./segment.ts";
-import { pathOf, readBodyIndex, type SegmentReader } from "./segment-reader.ts";
+import { readBodyIndex, type SegmentReader } from "./segment-reader.ts";
 import type { StoreState } from "./state.ts";
 
 /** A written block: where it stands, which block of the disk it is, and its checksum. */
@@ -22,7 +22,6 @@ export interface WrittenBlock {
 export interface CleanerComponents {
   state: StoreState;
   backend: Backend;
-  files: Files;
   reader: SegmentReader;
   /** Whether recovery would still read the segment as it was written. */
   needsForReplay: (log: number, segment: number) => boolean;
@@ -65,7 +64,7 @@ export class Cleaner {
     let best: Segment | undefined;
     let bestShare = deadShareMin;
     for (const segment of this.#components.state.segments.values()) {
-      if (!segment.sealed) continue;
+      if (!segment.sealed || segment.missing) continue;
       const share = 1 - (segment.live * blockBytes) / Math.max(1, segment.bytes);
       if (share <= bestShare && segment.live > 0) continue;
       if (this.#components.needsForReplay(segment.log, segment.number)) continue;
@@ -87,25 +86,32 @@ export class Cleaner {
   async clean(segment: Segment): Promise<void> {
     const { backend, state, reader, flushLogs } = this.#components;
     const before = segment.bytes;
+    const live = await this.#liveBlocks(segment);
+    if (live === undefined) return;
     const old = segment.generation;
-    const path = pathOf(backend, segmentKey(segment.log, segment.number, old));
-    const live = await this.#liveBlocks(segment, path);
     segment.live = live.length;
     // Durability: what overwrote the dead blocks must not be lost once they are gone.
     await flushLogs();
-    if (live.length === 0) {
-      state.segments.remove(segment);
-    } else {
-      await this.#rewrite(segment, live);
-    }
+    if (live.length > 0) await this.#rewrite(segment, live);
+    else state.segments.remove(segment);
     reader.forget(segment);
     await backend.delete(segmentKey(segment.log, segment.number, old));
     this.cleaned++;
     this.freedBytes += before - (live.length === 0 ? 0 : segment.bytes);
   }
 
-  async #liveBlocks(segment: Segment, path: string): Promise<WrittenBlock[]> {
-    const handle = await this.#components.files.open(path, { access: "read" });
+  /** Undefined if its file is gone though something in it is needed: then nothing can be done here. */
+  async #liveBlocks(segment: Segment): Promise<WrittenBlock[] | undefined> {
+    let handle: FileHandle;
+    try {
+      handle = await this.#components.reader.openFile(segment);
+    } catch (error) {
+      if (!isKelpieError(error, "not-found")) throw error;
+      // It was removed as dead, and a crash came before the checkpoint that says so.
+      if (segment.live === 0) return [];
+      segment.missing = true;
+      return undefined;
+    }
     try {
       const written = await writtenBlocks(handle, segment);
       const live: WrittenBlock[] = [];

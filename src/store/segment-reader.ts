@@ -76,7 +76,7 @@ export class SegmentReader {
       })
       .finally(() => {
         body.readers--;
-        if (body.closed && body.readers === 0) void body.handle.close();
+        if (body.closed && body.readers === 0) closeQuietly(body.handle);
       });
   }
 
@@ -93,7 +93,7 @@ export class SegmentReader {
   }
 
   async #openBody(segment: Segment): Promise<Body> {
-    const handle = await this.#openFile(segment);
+    const handle = await this.openFile(segment);
     const index = segment.generation === 0 ? undefined : await readBodyIndex(handle, segment);
     const body: Body = {
       segment,
@@ -109,7 +109,8 @@ export class SegmentReader {
     return body;
   }
 
-  async #openFile(segment: Segment): Promise<FileHandle> {
+  /** The file of the current body. "not-found": there is none. The caller closes it. */
+  async openFile(segment: Segment): Promise<FileHandle> {
     for (;;) {
       const generation = segment.generation;
       const key = segmentKey(segment.log, segment.number, generation);
@@ -137,7 +138,7 @@ export class SegmentReader {
     this.#bodies.delete(body.segment);
     this.#indexBytes -= body.index?.words.byteLength ?? 0;
     body.closed = true;
-    if (body.readers === 0) void body.handle.close();
+    if (body.readers === 0) closeQuietly(body.handle);
   }
 }
 
@@ -164,6 +165,11 @@ export async function readBodyIndex(handle: FileHandle, segment: Segment): Promi
   const bytes = Buffer.allocUnsafe(Math.min(bodyIndexBytes(start), await handle.size()));
   await handle.read(bytes, 0);
   return decodeBodyIndex(segmentBodyKind, bytes, object);
+}
+
+/** Nothing was written through it, so a failure to close it costs nobody anything. */
+export function closeQuietly(handle: FileHandle): void {
+  handle.close().catch(() => {});
 }
 
 export function pathOf(backend: Backend, key: string): string {

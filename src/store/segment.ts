@@ -28,6 +28,8 @@ export class Segment {
   bodyBlocks = 0;
   /** No longer appended to, and complete on the backend. */
   sealed = false;
+  /** Its file is not there, though something in it is needed. */
+  missing = false;
 
   constructor(id: number, place: { log: number; number: number; owner: Point }) {
     this.id = id;

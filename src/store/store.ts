@@ -148,7 +148,6 @@ export class Store {
     this.cleaner = new Cleaner({
       state,
       backend,
-      files: host.files,
       reader: this.reader,
       needsForReplay: (log, segment) => this.#checkpointer.needsForReplay(log, segment),
       flushLogs: () => this.#flushLogs(),
@@ -305,7 +304,7 @@ export class Store {
         fileName: (number) => segmentKey(log, number).slice(prefix.length),
         ...this.#settings,
       },
-      { files: host.files, log: host.log, sink: tip },
+      { files: host.files, log: host.log, timers: host.timers, sink: tip },
     );
     const state = this.state.logs.get(log);
     assert(state !== undefined);

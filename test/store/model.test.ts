@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { StoreWorld } from "./store-world.ts";
 
-const worlds = Number(process.env.KELPIE_MODEL_WORLDS ?? 60);
+const worlds = Number(process.env.KELPIE_MODEL_WORLDS ?? 12);
 const firstSeed = Number(process.env.KELPIE_MODEL_SEED ?? 1);
 
 test("random histories with crashes leave what the model allows", async () => {
@@ -39,7 +39,9 @@ async function oneStep(world: StoreWorld): Promise<void> {
   const disk = disks[random.below(disks.length)];
   const snapshot = snapshots[random.below(snapshots.length)];
   assert.ok(disk !== undefined);
-  switch (random.below(16)) {
+  const kinds = ["random", "nothing", "everything"] as const;
+  const kind = kinds[random.below(3)] as "random";
+  switch (random.below(20)) {
     case 0:
       return world.snapshot(random.below(2) === 0 ? [disk] : [...disks]);
     case 1:
@@ -57,10 +59,18 @@ async function oneStep(world: StoreWorld): Promise<void> {
     case 6:
       await world.store.clean();
       return;
-    case 7: {
-      const kinds = ["random", "nothing", "everything"] as const;
-      return world.crash(kinds[random.below(3)] as "random");
-    }
+    case 7:
+      return world.crash(kind);
+    case 8:
+      return world.burst(disk, 40);
+    case 9:
+      return world.crashDuring(kind, () => world.burst(disk, 60));
+    case 10:
+      return world.crashDuring(kind, () => world.store.clean());
+    case 11:
+      return world.crashDuring(kind, async () => {
+        await Promise.all([world.burst(disk, 30), world.store.checkpoint()]);
+      });
     default:
       return world.write(disk);
   }

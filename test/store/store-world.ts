@@ -68,6 +68,7 @@ export class StoreWorld {
   snapshots: Snapshot[] = [];
   #nextContent = 1;
   #settings: Partial<StoreSettings>;
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(seed: number, settings: Partial<StoreSettings> = {}) {
     this.random = new SeededRandom(seed);
@@ -122,8 +123,7 @@ export class StoreWorld {
   async flush(disk: Disk): Promise<void> {
     const { content } = disk;
     await disk.tip.flush();
-    const at = disk.possible.indexOf(content);
-    disk.possible = disk.possible.slice(at);
+    dropBefore(disk, content);
   }
 
   async snapshot(disks: Disk[]): Promise<void> {
@@ -181,17 +181,91 @@ export class StoreWorld {
     assert.deepEqual(bad, []);
   }
 
+  /**
+   * Many requests at once, in one order: writes, flushes and snapshots that fall between them. Each
+   * write is appended in the order it was asked for, so every state is a prefix.
+   */
+  async burst(disk: Disk, count: number): Promise<void> {
+    // Without a log the first writes wait for one, and then their order is not that of asking.
+    const { host } = this;
+    const { tip } = disk;
+    await tip.openLog();
+    const states = [disk.content];
+    const jobs: Promise<void>[] = [];
+    const start = (job: Promise<void>) => {
+      // Its failure is looked at below, which may be later than it happens.
+      job.catch(() => {});
+      jobs.push(job);
+    };
+    let acked = 0;
+    for (let step = 0; step < count; step++) {
+      const choice = this.random.below(10);
+      if (choice === 0) {
+        const covered = states[acked] as Content;
+        start(
+          Promise.resolve(tip.flush()).then(() => {
+            dropBefore(disk, covered);
+          }),
+        );
+      } else if (choice === 1) {
+        start(this.#snapshotWithin(disk, states));
+      } else {
+        const first = blocks[this.random.below(blocks.length)] as number;
+        const number = this.#nextContent++;
+        const next = new Map(states.at(-1)).set(first, number);
+        states.push(next);
+        disk.possible.push(next);
+        start(
+          tip.write([contentOf(number)], first).then(() => {
+            acked++;
+          }),
+        );
+      }
+      if (this.random.below(4) === 0) await new Promise(setImmediate);
+      // After a crash this goes on in nobody's name.
+      if (this.host !== host) return;
+    }
+    await Promise.all(jobs);
+    if (this.host === host) disk.content = states.at(-1) as Content;
+  }
+
+  /** Power is cut somewhere within `action`, or right after it. */
+  async crashDuring(
+    kind: "random" | "nothing" | "everything",
+    action: () => Promise<unknown>,
+  ): Promise<void> {
+    const { files } = this.host;
+    let left: MemoryFiles | undefined;
+    let countdown = 1 + this.random.below(40);
+    const crashed = new Promise<void>((resolve) => {
+      files.before = () => {
+        if (--countdown > 0 || left !== undefined) return;
+        left = this.#afterCrash(kind);
+        resolve();
+      };
+    });
+    const done = action().catch((error) => {
+      if (left === undefined) throw error;
+    });
+    await Promise.race([done, crashed]);
+    // What was answered by now counts; what is answered later nobody hears.
+    left ??= this.#afterCrash(kind);
+    this.host = createMemoryHost({ seed: this.random.below(2 ** 30), files: left });
+    this.#turn = Promise.resolve();
+    await this.reopen();
+  }
+
   /** Power loss: opens what is left, and holds it against what each disk may hold now. */
   async crash(kind: "random" | "nothing" | "everything"): Promise<void> {
-    const { files } = this.host;
-    const left: MemoryFiles =
-      kind === "random"
-        ? files.crash(this.random)
-        : kind === "nothing"
-          ? files.crashKeepingNothing()
-          : files.crashKeepingEverything();
+    const left = this.#afterCrash(kind);
     this.host = createMemoryHost({ seed: this.random.below(2 ** 30), files: left });
     await this.reopen();
+  }
+
+  #afterCrash(kind: "random" | "nothing" | "everything"): MemoryFiles {
+    const { files } = this.host;
+    if (kind === "random") return files.crash(this.random);
+    return kind === "nothing" ? files.crashKeepingNothing() : files.crashKeepingEverything();
   }
 
   async reopen(): Promise<void> {
@@ -200,7 +274,7 @@ export class StoreWorld {
       const point = this.store.point(this.registry.tips[disk.name] as number);
       disk.tip = this.store.tip(point);
       const found = await this.#read(point);
-      const match = disk.possible.find((content) => differenceOf(found, content) === "");
+      const match = disk.possible.findLast((content) => differenceOf(found, content) === "");
       assert.ok(
         match !== undefined,
         `disk ${disk.name} is none of the ${disk.possible.length} states it may be in: ` +
@@ -210,7 +284,40 @@ export class StoreWorld {
       disk.possible = [match];
     }
     for (const snapshot of this.snapshots) snapshot.point = this.store.point(snapshot.point.id);
+    await this.#adoptUnanswered();
     await this.verify();
+  }
+
+  /** Snapshots whose record was written, but whose answer nobody heard. */
+  async #adoptUnanswered(): Promise<void> {
+    const known = new Set(this.snapshots.map((snapshot) => snapshot.point.id));
+    for (const id of this.registry.snapshots) {
+      if (known.has(id)) continue;
+      const point = this.store.point(id);
+      this.snapshots.push({ point, content: await this.#read(point) });
+    }
+  }
+
+  async #snapshotWithin(disk: Disk, states: readonly Content[]): Promise<void> {
+    const id = this.store.allocateId();
+    const { tip } = disk;
+    // Two snapshots of one disk come one after the other; the layer above sees to that.
+    const { store } = this;
+    const turn = this.#turn.then(async () => {
+      const point = tip.point;
+      await store.snapshot(
+        [{ tip, id }],
+        [{ snapshot: point.id }, { tip: [disk.name, id] }],
+      );
+      const found = await this.#read(point);
+      if (this.store !== store) return;
+      const content = states.find((state) => differenceOf(found, state) === "");
+      assert.ok(content !== undefined, "a snapshot is no moment of its disk");
+      this.snapshots.push({ point, content });
+      dropBefore(disk, content);
+    });
+    this.#turn = turn.catch(() => {});
+    await turn;
   }
 
   async #change(disk: Disk, next: Content, action: () => Promise<void>): Promise<void> {
@@ -237,17 +344,21 @@ export class StoreWorld {
   }
 }
 
+/** What the disk holds after power loss is this state or a later one. */
+function dropBefore(disk: Disk, state: Content): void {
+  const at = disk.possible.indexOf(state);
+  if (at > 0) disk.possible = disk.possible.slice(at);
+}
+
 function contentOf(number: number): Buffer {
-  const block = Buffer.alloc(blockBytes);
-  for (let at = 0; at < blockBytes; at += 4) block.writeUInt32LE(number, at);
-  return block;
+  const pattern = Buffer.alloc(4);
+  pattern.writeUInt32LE(number);
+  return Buffer.alloc(blockBytes, pattern);
 }
 
 function numberOf(block: Buffer): number {
   const number = block.readUInt32LE(0);
-  for (let at = 0; at < blockBytes; at += 4) {
-    assert.equal(block.readUInt32LE(at), number, "a block is a mixture");
-  }
+  assert.ok(block.equals(contentOf(number)), "a block is a mixture");
   return number;
 }
 

@@ -1,5 +1,6 @@
 import type { CliContext, LocalStore, OpenLocalOptions, Output } from "../../src/cli/context.ts";
 import { run } from "../../src/cli/program.ts";
+import type { Host } from "../../src/host/host.ts";
 import { silentLog } from "../../src/host/log.ts";
 import { createNodeHost } from "../../src/host/node/node-host.ts";
 
@@ -19,6 +20,8 @@ export interface CliSettings {
   terminal?: boolean;
   /** In place of opening `store`. */
   openLocal?: (url: string, options: OpenLocalOptions) => Promise<LocalStore>;
+  /** Parts of the outside world to replace. */
+  host?: Partial<Host>;
   /** Sees what is written as it is written. */
   onStdout?: (text: string) => void;
 }
@@ -28,7 +31,7 @@ export async function runCli(argv: readonly string[], settings: CliSettings): Pr
   const out = capture(settings.terminal === true, settings.onStdout);
   const err = capture(settings.terminal === true);
   const context: CliContext = {
-    host: { ...createNodeHost({ logLevel: "silent" }), log: silentLog },
+    host: { ...createNodeHost({ logLevel: "silent" }), log: silentLog, ...settings.host },
     stdin: settings.stdin ?? bytesOf(),
     stdout: out.output,
     stderr: err.output,

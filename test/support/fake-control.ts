@@ -395,7 +395,7 @@ function* allocated(device: MemoryDevice): Generator<{ offset: number; length: n
 const zeroChunk = Buffer.alloc(chunkBytes);
 
 /** Tests keep their data within this. */
-const scannedBytesMax = 64 * 2 ** 20;
+const scannedBytesMax = 16 * 2 ** 20;
 
 async function mapOf(device: MemoryDevice): Promise<RangeEntry[]> {
   const query = { offset: 0, length: device.sizeBytes, extentsMax: 1_000_000 };

@@ -13,6 +13,8 @@ export class MemoryNet implements Net {
   readonly #settings: Required<MemoryNetSettings>;
   readonly #listening = new Map<string, (connection: Connection) => void>();
   #nextPort = 49_152;
+  /** The listeners' ends of all connections that were made. */
+  readonly accepted: MemoryConnection[] = [];
 
   constructor(settings: MemoryNetSettings = {}) {
     this.#settings = {
@@ -41,6 +43,7 @@ export class MemoryNet implements Net {
     const accept = this.#listening.get(JSON.stringify(address));
     if (accept === undefined) throw new KelpieError("io", "nobody listens there");
     const [near, far] = MemoryConnection.pair(this.#settings);
+    this.accepted.push(far);
     accept(far);
     return near;
   }

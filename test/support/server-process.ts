@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { openLocal } from "../../src/cli/local.ts";
 import type { Control } from "../../src/control/calls.ts";
 import type { Address } from "../../src/host/net.ts";
 import { createNodeHost } from "../../src/host/node/node-host.ts";
@@ -145,6 +146,11 @@ export class ServerProcess implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop("SIGKILL");
   }
+}
+
+/** A command line on a store that no server has open, in this process: sooner than a new one. */
+export function runHere(store: string, ...argv: string[]): Promise<CliResult> {
+  return runCli(argv, { store: new FakeStore(), directory: store, openLocal });
 }
 
 /** `kelpie` as people run it: a process of its own, whether a server runs or not. */

@@ -88,7 +88,7 @@ function quotedEnd(text: string, from: number, quote: string): number {
   return index;
 }
 
-/** Where the literal part that begins at `from` ends, and whether with "${" or with the template. */
+/** Where the literal part that begins at `from` ends, and whether a "${" ended it. */
 function templateEnd(text: string, from: number): { end: number; hole: boolean } {
   let index = from;
   while (index < text.length && text[index] !== "`") {

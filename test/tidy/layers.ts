@@ -16,10 +16,10 @@ export const layers: Record<string, Layer> = {
   host: { folders: ["base"], outside: [] },
   "host/node": { folders: ["base", "host"], outside: ["node:*", "pino"] },
   block: { folders: ["base", "host"], outside: [] },
-  // Records of the catalog are JSON, checked when they come back from disk.
+  // Records of the catalog, and what vdi notes in them, are JSON, checked when it is read back.
   store: { folders: ["base", "host"], outside: ["zod"] },
   qmp: { folders: ["base", "host"], outside: ["zod"] },
-  vdi: { folders: ["base", "host", "block", "store"], outside: [] },
+  vdi: { folders: ["base", "host", "block", "store"], outside: ["zod"] },
   nbd: { folders: ["base", "host", "block"], outside: [] },
   sheepdog: { folders: ["base", "host", "block", "vdi"], outside: [] },
   control: {
@@ -33,7 +33,7 @@ export const layers: Record<string, Layer> = {
     outside: ["zod", "fastify", "node:http", "node:fs"],
   },
   // The composition root: the one place that puts the real host under everything.
-  cli: { folders: everything, outside: ["commander", "zod", "node:module"] },
+  cli: { folders: everything, outside: ["commander", "zod", "node:module", "node:stream"] },
   "library.ts": { folders: everything, outside: [] },
 };
 
@@ -76,7 +76,11 @@ export function checkLayers(files: readonly SourceFile[]): Problem[] {
     });
 }
 
-/** Files that import each other in a ring, each ring named once. Type imports count. */
+/**
+ * Files that import each other in a ring, each ring named once. Type imports do not count here:
+ * they are gone when modules are loaded, and two files of one layer may well name each other's
+ * types. A ring over several layers breaks the rule of layers, where they do count.
+ */
 export function checkCycles(files: readonly SourceFile[]): Problem[] {
   const graph = new Map(files.map((file) => [file.path, file]));
   const done = new Set<string>();
@@ -91,8 +95,8 @@ export function checkCycles(files: readonly SourceFile[]): Problem[] {
     }
     const file = graph.get(path);
     if (file === undefined || done.has(path)) return;
-    for (const { specifier } of file.imports) {
-      if (!specifier.startsWith(".")) continue;
+    for (const { specifier, typeOnly } of file.imports) {
+      if (typeOnly || !specifier.startsWith(".")) continue;
       visit(posix.join(posix.dirname(path), specifier), [...trail, path]);
     }
     done.add(path);

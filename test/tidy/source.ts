@@ -8,7 +8,7 @@ export interface SourceFile {
   /** From the root of the checkout, with "/". */
   path: string;
   text: string;
-  /** `text` with comments and the contents of strings replaced by spaces: same lines and columns. */
+  /** `text` with comments and the contents of strings replaced by spaces; columns stay. */
   code: string;
   imports: Import[];
 }
@@ -18,6 +18,8 @@ export interface Import {
   specifier: string;
   /** What is imported by name; empty for the whole module. */
   names: string[];
+  /** `import type`: gone when the program runs. */
+  typeOnly: boolean;
   line: number;
 }
 
@@ -84,6 +86,7 @@ function findImports(code: string, text: string): Import[] {
       return {
         specifier: text.slice(start, end),
         names: namesIn(match[1] ?? ""),
+        typeOnly: /^\s*type\b/.test(match[1] ?? ""),
         line: lineAt(text, match.index),
       };
     }),

@@ -3,6 +3,7 @@ import { isPending } from "../../base/completion.ts";
 import { KelpieError, messageOf } from "../../base/errors.ts";
 import type { Files } from "../../host/files.ts";
 import type { Log } from "../../host/log.ts";
+import type { Timers } from "../../host/timers.ts";
 import { blockUnits, type EntryKind, unitBytes } from "../formats/batch.ts";
 import type { Segment } from "../segment.ts";
 import { type EncodedBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
@@ -61,6 +62,11 @@ interface FlushWaiter {
 /** Blocks gathered into one batch, from operations that wait at the same time. */
 const gatherBlocksMax = 2048;
 const gatherOperationsMax = 1024;
+/**
+ * Batches appended in one turn of the event loop. Small appends complete at once, so a program that
+ * writes in a loop would otherwise never let a sync, a timer or another client have its turn.
+ */
+const batchesPerTurnMax = 32;
 /** Times that a failed sync is answered by writing its data again elsewhere. */
 const syncRepairsMax = 3;
 
@@ -75,10 +81,12 @@ export class LogWriter {
   readonly #files: Files;
   readonly #logger: Log;
   readonly #sink: LogSink;
+  readonly #timers: Timers;
   #queue: Waiting[] = [];
   #pumping = false;
   #scheduled = false;
   #holds = 0;
+  #batchesThisTurn = 0;
   #idleWaiters: (() => void)[] = [];
   #current: OpenSegment | undefined;
   #next: number;
@@ -103,13 +111,14 @@ export class LogWriter {
 
   constructor(
     settings: LogWriterSettings,
-    components: { files: Files; log: Log; sink: LogSink },
+    components: { files: Files; log: Log; sink: LogSink; timers: Timers },
   ) {
     this.log = settings.log;
     this.#settings = settings;
     this.#files = components.files;
     this.#logger = components.log;
     this.#sink = components.sink;
+    this.#timers = components.timers;
     this.#next = settings.first;
   }
 
@@ -210,6 +219,7 @@ export class LogWriter {
     if (this.#pumping || this.#holds > 0) return;
     this.#pumping = true;
     while (this.#queue.length > 0 && this.#holds === 0) {
+      if (this.#turnIsOver()) await new Promise<void>((resolve) => this.#timers.soon(resolve));
       const batch = this.#take();
       try {
         const operations = batch.filter((operation) => operation.count > 0);
@@ -232,6 +242,15 @@ export class LogWriter {
     this.#idleWaiters = [];
     for (const resolve of waiters) resolve();
     if (this.#queue.length > 0) this.#schedule();
+  }
+
+  #turnIsOver(): boolean {
+    if (this.#batchesThisTurn === 0) {
+      this.#timers.soon(() => {
+        this.#batchesThisTurn = 0;
+      });
+    }
+    return ++this.#batchesThisTurn > batchesPerTurnMax;
   }
 
   #take(): Waiting[] {

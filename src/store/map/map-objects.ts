@@ -5,7 +5,7 @@ import { bodyIndexBytes, decodeBodyIndex, findItem, mapBodyKind } from "../forma
 import { frameHeaderBytes } from "../formats/frame.ts";
 import { objectOfReference, offsetOfReference } from "../formats/map-node.ts";
 import { mapKey, mapsPrefix, parseNumbered } from "../keys.ts";
-import { pathOf } from "../segment-reader.ts";
+import { closeQuietly, pathOf } from "../segment-reader.ts";
 import type { MapReader } from "./map-nodes.ts";
 
 /** A map object on the backend. */
@@ -67,7 +67,7 @@ export class MapObjects implements MapReader {
         await this.#readFrom(open, wanted, { lengthMax, nodes });
       } finally {
         open.users--;
-        if (open.closed && open.users === 0) void open.handle.close();
+        if (open.closed && open.users === 0) closeQuietly(open.handle);
       }
     }
     return nodes;
@@ -156,7 +156,7 @@ export class MapObjects implements MapReader {
 
 function release(open: Open): void {
   open.closed = true;
-  if (open.users === 0) void open.handle.close();
+  if (open.users === 0) closeQuietly(open.handle);
 }
 
 function placeOf(open: Open, reference: number): number {
