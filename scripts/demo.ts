@@ -3,12 +3,14 @@
  * store, attaches to it over NBD, writes a tar of this project's sources, changes it between two
  * snapshots, and goes back to the first while attached.
  */
+
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative, sep } from "node:path";
 import { drawTree } from "../src/cli/tree-drawing.ts";
 import type { Control } from "../src/control/calls.ts";
+import { treesOf } from "../src/control/tree.ts";
 import { createNodeHost } from "../src/host/node/node-host.ts";
 import { connectControl } from "../src/http/control-client.ts";
 import { connectNbd, type NbdClient } from "../src/nbd/client.ts";
@@ -133,7 +135,9 @@ async function says(disk: NbdClient): Promise<void> {
 }
 
 async function drawn(control: Control, title: string): Promise<void> {
-  const lines = (await control.call("vdi.tree", {})).flatMap((family) => drawTree(family, 80));
+  const lines = treesOf(await control.call("vdi.list", {})).flatMap((family) =>
+    drawTree(family, 80),
+  );
   console.log(`\n${title}:\n\n${lines.map((line) => `    ${line}\n`).join("")}`);
 }
 

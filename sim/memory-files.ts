@@ -76,6 +76,7 @@ export class MemoryFiles implements Files {
 
   async open(path: string, mode: OpenMode): Promise<MemoryFileHandle> {
     await this.#enter("open", path);
+    this.#assertAlive();
     const create = mode.access === "create";
     const file = create ? this.#disk.createFile(path) : this.#disk.findFile(path);
     this.#disk.handleOpened(file);
@@ -92,16 +93,19 @@ export class MemoryFiles implements Files {
 
   async readFile(path: string): Promise<Uint8Array> {
     await this.#enter("readFile", path);
+    this.#assertAlive();
     return contentsOf(this.#disk.findFile(path));
   }
 
   async list(path: string): Promise<string[]> {
     await this.#enter("list", path);
+    this.#assertAlive();
     return [...this.#disk.findDirectory(path).entries.keys()].sort();
   }
 
   async stat(path: string): Promise<FileStat> {
     await this.#enter("stat", path);
+    this.#assertAlive();
     const inode = this.#disk.find(path);
     if (inode.kind === "directory") return { kind: "directory", sizeBytes: 0, allocatedBytes: 0 };
     return { kind: "file", sizeBytes: inode.sizeBytes, allocatedBytes: inode.allocatedBytes };
@@ -109,21 +113,25 @@ export class MemoryFiles implements Files {
 
   async makeDirectory(path: string): Promise<string[]> {
     await this.#enter("makeDirectory", path);
+    this.#assertAlive();
     return this.#disk.makeDirectory(path);
   }
 
   async link(from: string, to: string): Promise<void> {
     await this.#enter("link", to);
+    this.#assertAlive();
     this.#disk.link(from, to);
   }
 
   async rename(from: string, to: string): Promise<void> {
     await this.#enter("rename", to);
+    this.#assertAlive();
     this.#disk.rename(from, to);
   }
 
   async remove(path: string): Promise<void> {
     await this.#enter("remove", path);
+    this.#assertAlive();
     this.#disk.remove(path);
   }
 
@@ -131,17 +139,20 @@ export class MemoryFiles implements Files {
     this.#assertAlive();
     const point = this.#disk.beginSyncDirectory(path);
     await this.#enter("syncDirectory", path);
+    this.#assertAlive();
     this.#disk.endSyncDirectory(point);
   }
 
   async space(path: string): Promise<Space> {
     await this.#enter("space", path);
+    this.#assertAlive();
     this.#disk.find(path);
     return { totalBytes: this.#disk.capacityBytes, freeBytes: this.#disk.freeBytes };
   }
 
   async lock(path: string): Promise<FileLock> {
     await this.#enter("lock", path);
+    this.#assertAlive();
     const inode = this.#lockFile(path);
     if (this.#locked.has(inode)) {
       throw new KelpieError("busy", `lock ${path}: somebody holds it`);

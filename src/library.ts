@@ -2,15 +2,17 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { KelpieError } from "./base/errors.ts";
 import type { BlockDevice, WriteOptions, ZeroOptions } from "./block/block-device.ts";
-import { guardDevice } from "./block/guard.ts";
-import type { CallOutput, Control, DiscardedEntry, TreeNode, VdiEntry } from "./control/calls.ts";
-import { type LocalStore, openLocalStore } from "./control/local-store.ts";
 import type { Exports } from "./block/exports.ts";
+import { guardDevice } from "./block/guard.ts";
+import type { CallOutput, Control, DiscardedEntry, VdiEntry } from "./control/calls.ts";
+import { type LocalStore, openLocalStore } from "./control/local-store.ts";
+import { familyEntries, type TreeNode, treesOf } from "./control/tree.ts";
 import { createNodeHost } from "./host/node/node-host.ts";
 import type { KeepDiscarded } from "./vdi/retention.ts";
 
 export { type ErrorCode, isKelpieError, KelpieError } from "./base/errors.ts";
-export type { DiscardedEntry, TreeNode, VdiEntry } from "./control/calls.ts";
+export type { DiscardedEntry, VdiEntry } from "./control/calls.ts";
+export type { TreeNode } from "./control/tree.ts";
 export type { KeepDiscarded } from "./vdi/retention.ts";
 
 export interface OpenStoreOptions {
@@ -69,9 +71,10 @@ export class KelpieStore implements AsyncDisposable {
     return this.control.call("vdi.list", name === undefined ? {} : { name });
   }
 
-  /** Families as trees. */
-  tree(name?: string): Promise<TreeNode[]> {
-    return this.control.call("vdi.tree", name === undefined ? {} : { name });
+  /** Families as trees; the one of a disk if it is named. */
+  async tree(name?: string): Promise<TreeNode[]> {
+    const entries = await this.list();
+    return treesOf(name === undefined ? entries : familyEntries(entries, name));
   }
 
   /** What rollbacks and deletes set aside, and when it will be purged. */

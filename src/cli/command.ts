@@ -6,9 +6,16 @@ import { openSession, type Session } from "./session.ts";
 export interface Cli {
   readonly context: CliContext;
   /** Runs a command's body on the store the command line names, and keeps its exit code. */
-  onStore(command: Command, body: CommandBody, options?: { create?: boolean }): Promise<void>;
+  onStore(command: Command, body: CommandBody, options?: OnStoreOptions): Promise<void>;
   /** Runs a command's body that finds its store itself. */
   run(body: () => Promise<number>): Promise<void>;
+}
+
+export interface OnStoreOptions {
+  /** Make a store if there is none. */
+  create?: boolean;
+  /** Open it even where data is gone that had been synced. */
+  acceptDamage?: boolean;
 }
 
 /** Returns the exit code; nothing means 0. */
@@ -34,7 +41,7 @@ export function createCli(context: CliContext, outcome: Outcome): Cli {
     context,
     async onStore(command, body, options = {}) {
       const { store, json = false } = command.optsWithGlobals<GlobalOptions>();
-      const session = await openSession(context, { store, create: options.create ?? false });
+      const session = await openSession(context, { store, create: false, ...options });
       try {
         outcome.exitCode = (await body(session, createPrinter(context, json))) ?? 0;
       } finally {

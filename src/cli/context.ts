@@ -43,6 +43,8 @@ export interface OpenLocalOptions {
   host: Host;
   /** Make a store if there is none; otherwise that is "not-found". */
   create: boolean;
+  /** Where data is gone that had been synced, go on with what is left; otherwise that is "corrupt". */
+  acceptDamage?: boolean;
   keepDiscarded?: KeepDiscarded;
 }
 

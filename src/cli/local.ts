@@ -3,12 +3,14 @@ import { defaultKeepDiscarded } from "../vdi/retention.ts";
 import type { OpenLocal } from "./context.ts";
 
 /** Opens the store in this process. */
-export const openLocal: OpenLocal = async (url, { host, create, keepDiscarded = {} }) => {
+export const openLocal: OpenLocal = async (url, options) => {
+  const { host, create, acceptDamage = false, keepDiscarded = {} } = options;
   const { ms, fraction } = keepDiscarded;
   return await openLocalStore(
     {
       directory: url,
       create,
+      acceptDamage,
       keepDiscarded: {
         ageMs: ms ?? defaultKeepDiscarded.ageMs,
         share: fraction ?? defaultKeepDiscarded.share,

@@ -48,7 +48,8 @@ function createOutput(stream: NodeJS.WriteStream): Output {
   stream.on("error", () => {});
   return {
     isTerminal: stream.isTTY === true,
-    columns: stream.columns ?? 100,
+    // A terminal without a size says 0.
+    columns: stream.columns > 0 ? stream.columns : 100,
     write: (data) =>
       new Promise((done, fail) => {
         stream.write(data, (error) => {

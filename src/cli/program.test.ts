@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { bytesOf, runCli } from "../../test/support/cli-run.ts";
 import { FakeStore } from "../../test/support/fake-control.ts";
 import { KelpieError } from "../base/errors.ts";
+import { treesOf } from "../control/tree.ts";
 import { createNodeTimers } from "../host/node/timers.ts";
 import { BrokenPipe } from "./context.ts";
 import { exitCodeOf } from "./exit-codes.ts";
@@ -258,7 +259,7 @@ test("--json prints what the call answered, before or after the command", async 
   assert.deepEqual(JSON.parse(none.stdout), []);
   await session(store, "vdi clone -s 1 disk1 c1", "vdi create other 1M");
   const tree = await runCli(["vdi", "tree", "--json"], { store });
-  assert.deepEqual(JSON.parse(tree.stdout), await store.control.call("vdi.tree", {}));
+  assert.deepEqual(JSON.parse(tree.stdout), treesOf(await store.control.call("vdi.list", {})));
   for (const line of [
     "vdi tree c1",
     "vdi info disk1",

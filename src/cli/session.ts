@@ -24,6 +24,8 @@ export interface SessionSettings {
   store: string | undefined;
   /** Make a store if there is none. */
   create: boolean;
+  /** Open it even where data is gone that had been synced. */
+  acceptDamage?: boolean;
 }
 
 /** Finds the running server of a store by its control socket; without one opens the store itself. */
@@ -37,7 +39,8 @@ export async function openSession(
     const running = await connectControl(controlSocket(store));
     if (running !== undefined) return remoteSession(context, running);
     try {
-      const options = { host: context.host, create: settings.create };
+      const { create, acceptDamage = false } = settings;
+      const options = { host: context.host, create, acceptDamage };
       return localSession(context, await context.openLocal(store, options));
     } catch (error) {
       if (!isKelpieError(error, "busy")) throw error;

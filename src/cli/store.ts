@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { formatSize } from "../base/sizes.ts";
 import type { CallOutput } from "../control/calls.ts";
-import type { Cli } from "./command.ts";
+import type { Cli, CommandBody } from "./command.ts";
 import { createProgressLine } from "./progress.ts";
 import { formatFields, printable } from "./text.ts";
 import { checkExitCode, describeCheck } from "./vdi-check.ts";
@@ -40,17 +40,20 @@ function addCheck(store: Command, cli: Cli): void {
       `Verifies everything in the store: the catalog, every map, every block's checksum. Says what is
 damaged and which disks that concerns. Exits with 1 if something is.`,
     )
-    .option("--repair", "repair what can be repaired without losing data")
-    .action((options: { repair?: boolean }, command: Command) =>
-      cli.onStore(command, async ({ control }, printer) => {
+    .option("--repair", "repair counts and leaks, and go on without what is gone")
+    .action((options: { repair?: boolean }, command: Command) => {
+      const repair = options.repair === true;
+      const check: CommandBody = async ({ control }, printer) => {
         const line = createProgressLine(cli.context, "store check");
         const result = await control
-          .call("store.check", { repair: options.repair === true }, { progress: line.update })
+          .call("store.check", { repair }, { progress: line.update })
           .finally(line.done);
         await printer.print(result, () => describeCheck("store", result));
         return checkExitCode(result.findings);
-      }),
-    );
+      };
+      // A store that lacks data does not open by itself: this is the command that says it may.
+      return cli.onStore(command, check, { acceptDamage: repair });
+    });
 }
 
 function addInspect(store: Command, cli: Cli): void {

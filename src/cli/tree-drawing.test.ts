@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { TreeNode, VdiEntry } from "../control/calls.ts";
+import type { VdiEntry } from "../control/calls.ts";
+import type { TreeNode } from "../control/tree.ts";
 import { drawTree } from "./tree-drawing.ts";
 
 /** A snapshot, or with an empty tag a working VDI; points are numbered from the root down. */

@@ -1,4 +1,4 @@
-import type { TreeNode } from "../control/calls.ts";
+import type { TreeNode } from "../control/tree.ts";
 import { printable } from "./text.ts";
 
 /**

@@ -36,21 +36,18 @@ Examples:
         if (file !== "-") await checkTarget(files, file, options.force === true);
         return withDevice(session, name, async (device) => {
           const line = createProgressLine(cli.context, `export ${printable(name)}`);
-          try {
-            if (file === "-") {
-              await exportToStream(device, cli.context.stdout, { cli, line });
-              return 0;
-            }
-            const dataBytes = await exportToFile(device, resolve(file), { cli, line });
-            const result = { name, file, sizeBytes: device.sizeBytes, dataBytes };
-            await printer.print(result, () => {
-              const sizes = `${formatSize(device.sizeBytes)}, ${formatSize(dataBytes)} of data`;
-              return `${printable(name)}: exported to ${file}, ${sizes}`;
-            });
+          if (file === "-") {
+            await exportToStream(device, cli.context.stdout, { cli, line }).finally(line.done);
             return 0;
-          } finally {
-            line.done();
           }
+          const exporting = exportToFile(device, resolve(file), { cli, line });
+          const dataBytes = await exporting.finally(line.done);
+          const result = { name, file, sizeBytes: device.sizeBytes, dataBytes };
+          await printer.print(result, () => {
+            const sizes = `${formatSize(device.sizeBytes)}, ${formatSize(dataBytes)} of data`;
+            return `${printable(name)}: exported to ${file}, ${sizes}`;
+          });
+          return 0;
         });
       }),
     );

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { KelpieError } from "../base/errors.ts";
-import type { TreeNode, VdiEntry } from "../control/calls.ts";
+import type { VdiEntry } from "../control/calls.ts";
+import { familyEntries, type TreeNode, treesOf } from "../control/tree.ts";
 import type { Cli } from "./command.ts";
 import { printable } from "./text.ts";
 import { drawTree } from "./tree-drawing.ts";
@@ -27,11 +28,10 @@ Example, after two snapshots and a rollback to the first:
     )
     .action((name: string | undefined, _options: object, command: Command) =>
       cli.onStore(command, async ({ control }, printer) => {
-        // Not vdi.tree: a thousand snapshots are too deep for whoever takes nested JSON apart.
         const all = await control.call("vdi.list", {});
         const entries = name === undefined ? all : familyOf(all, name);
         const columns = cli.context.stdout.isTerminal ? cli.context.stdout.columns : plainColumns;
-        const roots = rootsOf(entries);
+        const roots = treesOf(entries);
         if (printer.json) await cli.context.stdout.write(toJson(roots));
         else await cli.context.stdout.write(roots.map((r) => describe(r, columns)).join("\n"));
         return 0;
@@ -40,24 +40,13 @@ Example, after two snapshots and a rollback to the first:
 }
 
 function familyOf(entries: readonly VdiEntry[], name: string): VdiEntry[] {
-  const families = new Set(entries.filter((e) => e.name === name).map(({ family }) => family));
-  if (families.size > 0) return entries.filter(({ family }) => families.has(family));
+  const family = familyEntries(entries, name);
+  if (family.length > 0) return family;
   throw new KelpieError("not-found", `there is no disk ${printable(name)}`);
 }
 
-function rootsOf(entries: readonly VdiEntry[]): TreeNode[] {
-  const nodes = new Map<number, TreeNode>();
-  for (const entry of entries) nodes.set(entry.point, { entry, children: [] });
-  const roots: TreeNode[] = [];
-  for (const node of nodes.values()) {
-    const parent = node.entry.parent === null ? undefined : nodes.get(node.entry.parent);
-    (parent?.children ?? roots).push(node);
-  }
-  return roots.sort((a, b) => a.entry.point - b.entry.point);
-}
-
 /**
- * The answer of `vdi.tree`, a point a line. Written without recursion: JSON.stringify gives up at some
+ * Nested, a point a line. Written without recursion: JSON.stringify gives up at some
  * thousand snapshots, and would indent each deeper than the one before.
  */
 function toJson(roots: readonly TreeNode[]): string {

@@ -59,15 +59,6 @@ export const clientEntry = z.object({
   readOnly: z.boolean(),
 });
 
-/** A node of `vdi.tree`: a point of a family, hidden ones (deleted, still needed) left out. */
-export interface TreeNode {
-  entry: VdiEntry;
-  children: TreeNode[];
-}
-const treeNode: z.ZodType<TreeNode> = z.lazy(() =>
-  z.object({ entry: vdiEntry, children: z.array(treeNode) }),
-);
-
 export const rangeEntry = z.object({
   offset: bytes,
   length: bytes,
@@ -145,12 +136,6 @@ export const calls = {
     kind: "query",
     input: z.object({ name: name.optional() }),
     output: z.array(discardedEntry),
-  },
-  /** Roots of families; of the family of `name` if it is given. */
-  "vdi.tree": {
-    kind: "query",
-    input: z.object({ name: name.optional() }),
-    output: z.array(treeNode),
   },
   "vdi.info": {
     kind: "query",

@@ -7,8 +7,8 @@ import {
   type CallInput,
   type CallName,
   type CallOutput,
-  calls,
   type Control,
+  calls,
 } from "./calls.ts";
 import { Entries } from "./entries.ts";
 import { storeCalls } from "./store-calls.ts";

@@ -3,7 +3,7 @@ import type { Point } from "../store/point.ts";
 import { familyOf } from "../vdi/history.ts";
 import type { SnapshotNote, Working } from "../vdi/registry.ts";
 import { attachmentKey, type Vdis } from "../vdi/vdis.ts";
-import type { DiscardedEntry, TreeNode, VdiEntry } from "./calls.ts";
+import type { DiscardedEntry, VdiEntry } from "./calls.ts";
 
 /** Working VDIs and snapshots as plain data. Nothing here reads the disk. */
 export class Entries {
@@ -48,23 +48,6 @@ export class Entries {
         exclusiveBytes: exclusiveBytesOf(point),
       };
     });
-  }
-
-  /** Families as trees of what can be seen: deleted and discarded points are left out. */
-  tree(name: string | undefined): TreeNode[] {
-    const entries = this.list(undefined);
-    const family =
-      name === undefined ? undefined : new Set(this.list(name).map((entry) => entry.family));
-    const nodes = new Map<number, TreeNode>();
-    for (const entry of entries) nodes.set(entry.point, { entry, children: [] });
-    const roots: TreeNode[] = [];
-    for (const node of nodes.values()) {
-      if (family !== undefined && !family.has(node.entry.family)) continue;
-      const parent = node.entry.parent === null ? undefined : nodes.get(node.entry.parent);
-      (parent?.children ?? roots).push(node);
-    }
-    for (const node of nodes.values()) node.children.sort((a, b) => a.entry.point - b.entry.point);
-    return roots;
   }
 
   #ofWorking(entry: Working): VdiEntry {

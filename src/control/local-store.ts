@@ -1,7 +1,7 @@
 import { isKelpieError, KelpieError } from "../base/errors.ts";
 import type { Exports } from "../block/exports.ts";
-import type { Host } from "../host/host.ts";
 import type { FileLock } from "../host/files.ts";
+import type { Host } from "../host/host.ts";
 import { openDirectoryBackend } from "../store/backend/directory.ts";
 import { VdiExports } from "../vdi/vdi-exports.ts";
 import { Vdis, type VdisSettings } from "../vdi/vdis.ts";

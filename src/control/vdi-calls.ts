@@ -1,8 +1,7 @@
-import { KelpieError } from "../base/errors.ts";
+import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import { blockBytes } from "../block/block-device.ts";
-import { isKelpieError, messageOf } from "../base/errors.ts";
-import { familyOf } from "../vdi/history.ts";
 import type { Point } from "../store/point.ts";
+import { familyOf } from "../vdi/history.ts";
 import { attachmentKey } from "../vdi/vdis.ts";
 import type { CallName, Finding, RangeEntry } from "./calls.ts";
 import type { ControlParts, Handlers } from "./control.ts";
@@ -18,13 +17,13 @@ export function vdiCalls(parts: ControlParts): Handlers<VdiCall> {
   return { ...queries(parts), ...changes(parts), ...work(parts) };
 }
 
-function queries({ vdis, entries }: ControlParts): Handlers<
-  "vdi.list" | "vdi.discarded" | "vdi.tree" | "vdi.info" | "vdi.diff" | "vdi.map"
-> {
+function queries({
+  vdis,
+  entries,
+}: ControlParts): Handlers<"vdi.list" | "vdi.discarded" | "vdi.info" | "vdi.diff" | "vdi.map"> {
   return {
     "vdi.list": async ({ name }) => entries.list(name),
     "vdi.discarded": async ({ name }) => entries.discarded(name),
-    "vdi.tree": async ({ name }) => entries.tree(name),
     "vdi.info": async ({ name, snapshot }) => {
       const entry =
         snapshot === undefined ? entries.working(name) : entries.snapshot(name, snapshot);
@@ -64,7 +63,10 @@ function queries({ vdis, entries }: ControlParts): Handlers<
   };
 }
 
-function changes({ vdis, entries }: ControlParts): Handlers<
+function changes({
+  vdis,
+  entries,
+}: ControlParts): Handlers<
   | "vdi.create"
   | "vdi.snapshot"
   | "vdi.clone"
@@ -122,7 +124,7 @@ function work({ vdis, entries }: ControlParts): Handlers<"vdi.flatten" | "vdi.ch
     "vdi.check": async ({ name, snapshot }, { progress, signal }) => {
       const point = vdis.point(name, snapshot);
       const totalBytes = point.mappedBlocks * blockBytes;
-      const findings: Finding[] = [];
+      const damage: DamageList = { runs: [], moreBlocks: 0 };
       let checkedBytes = 0;
       let offset: number | null = 0;
       const allocation = (at: Point, range: Range) => vdis.store.allocation(at, range);
@@ -135,15 +137,15 @@ function work({ vdis, entries }: ControlParts): Handlers<"vdi.flatten" | "vdi.ch
           for (let done = 0; done < count; done += checkBlocks) {
             if (signal?.aborted === true) throw new KelpieError("closed", "stopped on request");
             const blocks = Math.min(checkBlocks, count - done);
-            const what = { name, point, first: first + done, blocks };
-            findings.push(...(await checkRange(vdis.store, what)));
+            const what = { point, first: first + done, blocks };
+            for (const found of await checkRange(vdis.store, what)) addDamage(damage, found);
             checkedBytes += blocks * blockBytes;
             progress?.({ doneBytes: checkedBytes, totalBytes });
           }
         }
         offset = page.next;
       }
-      return { checkedBytes, findings };
+      return { checkedBytes, findings: describeDamage(name, damage) };
     },
   };
 }
@@ -201,26 +203,58 @@ async function depths(
   return ranges;
 }
 
+/** A run of blocks that cannot be read, all for the same reason. */
+interface Damage {
+  first: number;
+  blocks: number;
+  message: string;
+}
+
+/** Beyond this many runs the rest is counted only: a finding is for somebody to read. */
+const damageMax = 1000;
+
 /** Reads a run; if that fails, each of its blocks, to say which. */
 async function checkRange(
   store: Store,
-  what: { name: string; point: Point; first: number; blocks: number },
-): Promise<Finding[]> {
-  const { name, point, first, blocks } = what;
+  what: { point: Point; first: number; blocks: number },
+): Promise<Damage[]> {
+  const { point, first, blocks } = what;
   const target = Buffer.allocUnsafe(blocks * blockBytes);
   try {
     await store.read(point, { target, first });
     return [];
   } catch (error) {
     if (!isKelpieError(error)) throw error;
-    if (blocks === 1) {
-      const object = `${name} at ${first * blockBytes}`;
-      return [{ severity: "damage", object, message: messageOf(error) }];
-    }
+    if (blocks === 1) return [{ first, blocks, message: messageOf(error) }];
   }
-  const findings: Finding[] = [];
+  const damage: Damage[] = [];
   for (let at = 0; at < blocks; at++) {
-    findings.push(...(await checkRange(store, { name, point, first: first + at, blocks: 1 })));
+    damage.push(...(await checkRange(store, { point, first: first + at, blocks: 1 })));
   }
-  return findings;
+  return damage;
+}
+
+interface DamageList {
+  runs: Damage[];
+  /** Blocks that are not in `runs`, because there are too many. */
+  moreBlocks: number;
+}
+
+/** A missing segment is one finding, and not one for each of its 65,000 blocks. */
+function addDamage(list: DamageList, found: Damage): void {
+  const last = list.runs.at(-1);
+  const continues = last !== undefined && last.first + last.blocks === found.first;
+  if (continues && last.message === found.message) last.blocks += found.blocks;
+  else if (list.runs.length < damageMax) list.runs.push(found);
+  else list.moreBlocks += found.blocks;
+}
+
+function describeDamage(name: string, { runs, moreBlocks }: DamageList): Finding[] {
+  const findings = runs.map(({ first, blocks, message }): Finding => {
+    const length = blocks === 1 ? "" : `, ${blocks * blockBytes} bytes`;
+    return { severity: "damage", object: `${name} at ${first * blockBytes}${length}`, message };
+  });
+  if (moreBlocks === 0) return findings;
+  const message = `${moreBlocks} more blocks cannot be read`;
+  return [...findings, { severity: "damage", object: name, message }];
 }

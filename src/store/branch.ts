@@ -22,7 +22,9 @@ export interface SnapshotRequest {
 export interface MoveRequest {
   tip: Tip;
   /** A new point on `base`, or a point that is there already and has no children. */
-  to: { kind: "new"; id: number; base: Point; sizeBytes: number } | { kind: "existing"; point: Point };
+  to:
+    | { kind: "new"; id: number; base: Point; sizeBytes: number }
+    | { kind: "existing"; point: Point };
 }
 
 interface Branch {
@@ -56,7 +58,8 @@ export async function snapshotTips(
   try {
     // Durability: a snapshot's data is safe before the snapshot exists.
     for (const { tip } of branches) await tip.flush();
-    if (operation.reverted) throw new KelpieError("io", "the host's disk failed under the snapshot");
+    if (operation.reverted)
+      throw new KelpieError("io", "the host's disk failed under the snapshot");
     dropPendingCuts(branches);
     await catalog.commit({ changes, notes });
   } catch (error) {

@@ -1,8 +1,12 @@
 import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import type { Host } from "../host/host.ts";
 import type { Backend, PutOutcome } from "./backend/backend.ts";
-import { type CatalogRecord, decodeCatalogRecord, encodeCatalogRecord } from "./formats/catalog-record.ts";
 import type { PointChange } from "./formats/catalog-record.ts";
+import {
+  type CatalogRecord,
+  decodeCatalogRecord,
+  encodeCatalogRecord,
+} from "./formats/catalog-record.ts";
 import { catalogKey } from "./keys.ts";
 
 /** What one operation wants recorded: all of it in one record, or nothing. */
@@ -116,7 +120,10 @@ export class Catalog {
         });
       }
       if (this.#closed) {
-        throw new KelpieError("io", `${key}: closed before it was known whether the change was made`);
+        throw new KelpieError(
+          "io",
+          `${key}: closed before it was known whether the change was made`,
+        );
       }
       await this.#host.timers.sleep(pauseMs);
       pauseMs = Math.min(pauseMs * 2, retryLastMs);

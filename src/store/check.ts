@@ -73,7 +73,8 @@ class Check {
       root: point.map.share(),
       parentRoot: point.parent?.map.share(),
     }));
-    for (const segment of store.state.segments.values()) this.#liveBefore.set(segment, segment.live);
+    for (const segment of store.state.segments.values())
+      this.#liveBefore.set(segment, segment.live);
     this.#totalBytes = store.cleaner.totals().liveBytes;
   }
 
@@ -134,7 +135,10 @@ class Check {
       if (segment.ownerOf() !== point) continue;
       this.#counted.set(segment, (this.#counted.get(segment) ?? 0) + 1);
       const position = words[positionsAt + slot] as number;
-      const why = await this.#readBlock({ segment, position, crc: words[crcsAt + slot] as number }, block);
+      const why = await this.#readBlock(
+        { segment, position, crc: words[crcsAt + slot] as number },
+        block,
+      );
       if (why !== undefined) {
         const key = segmentKey(segment.log, segment.number, segment.generation);
         const at = position * unitBytes;

@@ -11,8 +11,8 @@ import {
 } from "./formats/checkpoint.ts";
 import { catalogPrefix, checkpointKey, checkpointPrefix, parseNumbered } from "./keys.ts";
 import type { LogWriter } from "./log/log-writer.ts";
-import type { Root } from "./map/nodes.ts";
 import { MapWriter } from "./map/map-writer.ts";
+import type { Root } from "./map/nodes.ts";
 import type { Point } from "./point.ts";
 import { listAll } from "./recovery.ts";
 import type { StoreState } from "./state.ts";
@@ -91,7 +91,8 @@ export class Checkpointer {
     for (const { writer: log, repairs } of captured.writers) {
       await log.flush();
       // What was captured stands elsewhere now: the next checkpoint will have it.
-      if (log.repairs !== repairs) throw new KelpieError("io", "a sync failed under the checkpoint");
+      if (log.repairs !== repairs)
+        throw new KelpieError("io", "a sync failed under the checkpoint");
     }
     await this.#publish(captured, points);
     this.#floors = floors;
@@ -125,8 +126,16 @@ export class Checkpointer {
     const segments: SegmentRow[] = [];
     for (const s of state.segments.values()) {
       segments.push([
-        s.id, s.log, s.number, s.ownerOf().id, s.blocks, s.live, s.endUnits, s.generation,
-        s.bytes, s.bodyBlocks,
+        s.id,
+        s.log,
+        s.number,
+        s.ownerOf().id,
+        s.blocks,
+        s.live,
+        s.endUnits,
+        s.generation,
+        s.bytes,
+        s.bodyBlocks,
       ]);
     }
     const logs: LogRow[] = [];

@@ -170,10 +170,7 @@ export class Cleaner {
 }
 
 /** What the current body of a segment holds, dead or alive. */
-export async function writtenBlocks(
-  handle: FileHandle,
-  segment: Segment,
-): Promise<WrittenBlock[]> {
+export async function writtenBlocks(handle: FileHandle, segment: Segment): Promise<WrittenBlock[]> {
   if (segment.generation > 0) {
     const { words } = await readBodyIndex(handle, segment);
     return Array.from({ length: words.length / 4 }, (_, at) => ({

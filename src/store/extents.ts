@@ -106,7 +106,7 @@ async function eachChunk(
   map: PointMap,
   range: BlockRange,
   extents: ExtentBuilder,
-  valueOf: (chunk: Chunk | undefined, slot: number) => number,
+  valueAt: (chunk: Chunk | undefined, slot: number) => number,
 ): Promise<void> {
   const end = range.first + range.count;
   for (let block = range.first; block < end && !extents.isFull; ) {
@@ -117,13 +117,13 @@ async function eachChunk(
       const pageIndex = Math.floor(index / pageChunks);
       const chunks = map.pageIsEmpty(pageIndex) ? (pageIndex + 1) * pageChunks : index + 1;
       const until = Math.min(end, chunks * chunkBlocks);
-      extents.add(valueOf(undefined, 0), until - block);
+      extents.add(valueAt(undefined, 0), until - block);
       block = until;
       continue;
     }
     if (chunk.words === undefined) continue;
     const until = Math.min(end, (index + 1) * chunkBlocks);
-    for (; block < until; block++) extents.add(valueOf(chunk, block % chunkBlocks), 1);
+    for (; block < until; block++) extents.add(valueAt(chunk, block % chunkBlocks), 1);
   }
 }
 

@@ -10,8 +10,6 @@ import { firstSegmentId, holeId, type SegmentTable } from "./segment.ts";
 import type { SegmentReader } from "./segment-reader.ts";
 
 export const blockBytes = 4096;
-/** Times a block is looked up again because its segment went away under the reader. */
-const lookupsMax = 3;
 
 export interface BlockSource {
   segments: SegmentTable;
@@ -103,43 +101,48 @@ function readRun(source: BlockSource, map: PointMap, run: Run): Completion<void>
   const position = words[positionsAt + run.slot] as number;
   const done = source.reader.read(segment, position, run.target);
   if (!isPending(done)) {
-    checkBlocks(source, words, run);
+    checkBlocks(source, run, { crcs: words, at: crcsAt + run.slot });
     return;
   }
   const count = run.target.length / blockBytes;
   // The chunk may change or be dropped while the read is under way.
   const crcs = words.slice(crcsAt + run.slot, crcsAt + run.slot + count);
   return done.then(
-    () => checkBlocks(source, crcs, { ...run, slot: -crcsAt }),
+    () => checkBlocks(source, run, { crcs, at: 0 }),
     (error) => readAgain(source, map, { run, id, position, error }),
   );
 }
 
-/** A segment that was cleaned away held only what had been overwritten: look the block up again. */
+/**
+ * A segment that was removed held only what had been overwritten: the block stands elsewhere by now. If
+ * it does not, data is missing.
+ */
 async function readAgain(
   source: BlockSource,
   map: PointMap,
   failed: { run: Run; id: number; position: number; error: unknown },
 ): Promise<void> {
-  if (!isKelpieError(failed.error, "not-found")) throw failed.error;
-  for (let attempt = 0; attempt < lookupsMax; attempt++) {
-    const chunk = await map.load(Math.floor(failed.run.block / chunkBlocks));
-    const slot = failed.run.block % chunkBlocks;
-    const isSame =
-      chunk?.words?.[slot] === failed.id && chunk.words[positionsAt + slot] === failed.position;
-    if (isSame) break;
-    return readBlocks(source, map, { target: failed.run.target, first: failed.run.block });
+  const { run, id, position, error } = failed;
+  if (!isKelpieError(error, "not-found")) throw error;
+  const chunk = await map.load(Math.floor(run.block / chunkBlocks));
+  const slot = run.block % chunkBlocks;
+  if (chunk?.words?.[slot] === id && chunk.words[positionsAt + slot] === position) {
+    throw new KelpieError("io", "a segment of this disk is missing", { cause: error });
   }
-  throw new KelpieError("io", "a segment of this disk is missing", { cause: failed.error });
+  await readBlocks(source, map, { target: run.target, first: run.block });
 }
 
-function checkBlocks(source: BlockSource, words: Uint32Array, run: Run): void {
+function checkBlocks(
+  source: BlockSource,
+  run: Run,
+  expected: { crcs: Uint32Array; at: number },
+): void {
   const { target } = run;
   const count = target.length / blockBytes;
   for (let index = 0; index < count; index++) {
     const bytes =
       count === 1 ? target : target.subarray(index * blockBytes, (index + 1) * blockBytes);
-    if (crc32(bytes) !== words[crcsAt + run.slot + index]) {
+    if (crc32(bytes) !== expected.crcs[expected.at + index]) {
       const block = run.block + index;
       source.log.error("checksum mismatch", { block });
       // Nothing damaged is ever handed out.

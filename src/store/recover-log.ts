@@ -62,7 +62,8 @@ export async function recoverLog(
     const kept = new Set(pieces.map((piece) => piece.number));
     const removed = numbers.filter((number) => !kept.has(number) && number !== start.segment);
     // Damage is for a person to look at first: nothing is removed.
-    if (damage === undefined || acceptDamage) await cut({ start, removed, pieces, found }, components);
+    if (damage === undefined || acceptDamage)
+      await cut({ start, removed, pieces, found }, components);
     return { pieces, removed, damage };
   } finally {
     for (const { handle } of found.values()) await handle.close();

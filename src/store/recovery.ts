@@ -5,18 +5,12 @@ import { entryKind, entryOfWords } from "./formats/batch.ts";
 import { type CatalogRecord, decodeCatalogRecord } from "./formats/catalog-record.ts";
 import { type Checkpoint, decodeCheckpoint } from "./formats/checkpoint.ts";
 import { chunkBlocks } from "./formats/map-node.ts";
-import {
-  catalogKey,
-  catalogPrefix,
-  checkpointPrefix,
-  mapsPrefix,
-  parseNumbered,
-} from "./keys.ts";
+import { catalogKey, catalogPrefix, checkpointPrefix, mapsPrefix, parseNumbered } from "./keys.ts";
 import { Root } from "./map/nodes.ts";
 import { PointMap } from "./map/point-map.ts";
 import { Point } from "./point.ts";
 import { type LogPiece, recoverLog } from "./recover-log.ts";
-import { Segment, holeId, zeroId } from "./segment.ts";
+import { holeId, Segment, zeroId } from "./segment.ts";
 import { inheritCounts, type LogState, ownerAt, type StoreState } from "./state.ts";
 import { applyData, applyZeros } from "./tip.ts";
 

@@ -4,11 +4,11 @@ import type { FileHandle, Files } from "../host/files.ts";
 import type { Backend } from "./backend/backend.ts";
 import { unitBytes } from "./formats/batch.ts";
 import {
+  type BodyIndex,
   bodyIndexBytes,
   decodeBodyIndex,
   findItem,
   segmentBodyKind,
-  type BodyIndex,
 } from "./formats/body.ts";
 import { frameHeaderBytes } from "./formats/frame.ts";
 import { logPrefix, parseNumbered, segmentKey } from "./keys.ts";

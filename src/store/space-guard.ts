@@ -56,7 +56,8 @@ export class SpaceGuard {
     }
     if (left < 0) {
       throw new KelpieError("no-space", "the store is full", {
-        remedy: "Free space on its file system, or delete disks or snapshots; writing then works again.",
+        remedy:
+          "Free space on its file system, or delete disks or snapshots; writing then works again.",
       });
     }
     this.#writtenSince += cost;

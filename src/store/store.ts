@@ -2,19 +2,35 @@ import { assert } from "../base/assert.ts";
 import type { Completion } from "../base/completion.ts";
 import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import { runHolding } from "../base/mutex.ts";
-import type { Host } from "../host/host.ts";
 import type { FileLock, Files } from "../host/files.ts";
+import type { Host } from "../host/host.ts";
 import type { Backend } from "./backend/backend.ts";
 import { type MoveRequest, moveTips, type SnapshotRequest, snapshotTips } from "./branch.ts";
 import { Catalog } from "./catalog.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { Cleaner } from "./cleaner.ts";
-import { allocationExtents, type BlockExtent, type BlockRange, changedExtents, depthExtents } from "./extents.ts";
+import {
+  allocationExtents,
+  type BlockExtent,
+  type BlockRange,
+  changedExtents,
+  depthExtents,
+} from "./extents.ts";
 import type { CatalogRecord, PointChange } from "./formats/catalog-record.ts";
-import { decodeIdentity, encodeIdentity, formatVersion, type Identity } from "./formats/identity.ts";
+import {
+  decodeIdentity,
+  encodeIdentity,
+  formatVersion,
+  type Identity,
+} from "./formats/identity.ts";
 import { catalogPrefix, identityKey, logPrefix, segmentKey } from "./keys.ts";
 import { LogWriter } from "./log/log-writer.ts";
-import { defaultMaintenance, Maintenance, type CleanProgress, type MaintenanceSettings } from "./maintenance.ts";
+import {
+  type CleanProgress,
+  defaultMaintenance,
+  Maintenance,
+  type MaintenanceSettings,
+} from "./maintenance.ts";
 import { MapNodes } from "./map/map-nodes.ts";
 import { MapObjects } from "./map/map-objects.ts";
 import type { Point } from "./point.ts";
@@ -24,8 +40,8 @@ import { recover } from "./recovery.ts";
 import { SegmentTable } from "./segment.ts";
 import { pathOf, SegmentReader } from "./segment-reader.ts";
 import { SpaceGuard } from "./space-guard.ts";
-import { StillGate } from "./still-gate.ts";
 import { StoreState } from "./state.ts";
+import { StillGate } from "./still-gate.ts";
 import { Tip } from "./tip.ts";
 
 /** What keeps names and tags: it sees every record, and its state goes into checkpoints. */
@@ -334,10 +350,7 @@ export class Store {
   }
 }
 
-function holdingTips<T>(
-  requests: readonly { tip: Tip }[],
-  action: () => Promise<T>,
-): Promise<T> {
+function holdingTips<T>(requests: readonly { tip: Tip }[], action: () => Promise<T>): Promise<T> {
   const tips = requests.map(({ tip }) => tip).sort((a, b) => a.point.id - b.point.id);
   return runHolding(
     tips.map((tip) => tip.structure),
@@ -357,9 +370,13 @@ async function openIdentity(
   }
   const [record] = await backend.list(catalogPrefix);
   if (record !== undefined) {
-    throw new KelpieError("corrupt", `${settings.directory} has ${record} but no "${identityKey}"`, {
-      remedy: "Restore that file from a backup; without it the formats are not known.",
-    });
+    throw new KelpieError(
+      "corrupt",
+      `${settings.directory} has ${record} but no "${identityKey}"`,
+      {
+        remedy: "Restore that file from a backup; without it the formats are not known.",
+      },
+    );
   }
   if (!settings.create) {
     throw new KelpieError("not-found", `there is no store in ${settings.directory}`);

@@ -5,7 +5,8 @@ import { Mutex } from "../base/mutex.ts";
 import { releaseBlock } from "./accounting.ts";
 import { blockUnits, entryKind } from "./formats/batch.ts";
 import { chunkBlocks, leafBlocks, pageChunks } from "./formats/map-node.ts";
-import type { AppendOperation, LogSink, LogWriter } from "./log/log-writer.ts";
+import type { AppendOperation, LogSink } from "./log/append.ts";
+import type { LogWriter } from "./log/log-writer.ts";
 import { type Chunk, crcsAt, positionsAt, zeroChunk } from "./map/nodes.ts";
 import type { Point } from "./point.ts";
 import { type BlockSource, blockBytes, readBlocks } from "./read-blocks.ts";
@@ -163,11 +164,9 @@ export class Tip implements LogSink {
   }
 
   #openLog(): Promise<LogWriter> {
-    this.#opening ??= this.#components
-      .openLog(this)
-      .finally(() => {
-        this.#opening = undefined;
-      });
+    this.#opening ??= this.#components.openLog(this).finally(() => {
+      this.#opening = undefined;
+    });
     return this.#opening;
   }
 }

@@ -56,7 +56,10 @@ export class History {
   #base(point: Point, name: string, since: string): Point {
     const base = this.#store.point(this.#registry.findSnapshot(name, since).point);
     if (familyOf(base) !== familyOf(point)) {
-      throw new KelpieError("invalid", `"${since}" and this point of "${name}" have nothing in common`);
+      throw new KelpieError(
+        "invalid",
+        `"${since}" and this point of "${name}" have nothing in common`,
+      );
     }
     return base;
   }

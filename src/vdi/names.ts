@@ -14,7 +14,10 @@ export function checkName(name: string): void {
 export function checkTag(tag: string): void {
   checkText(tag, "tag");
   if (/^#?\d+$/.test(tag)) {
-    throw invalid(`"${tag}" cannot be a tag: a number means a snap id`, "Use a name, such as v" + tag.replace("#", ""));
+    throw invalid(
+      `"${tag}" cannot be a tag: a number means a snap id`,
+      "Use a name, such as v" + tag.replace("#", ""),
+    );
   }
 }
 
@@ -25,7 +28,10 @@ export function checkSize(sizeBytes: number): void {
   }
   if (sizeBytes % sectorBytes !== 0) {
     const next = Math.ceil(sizeBytes / sectorBytes) * sectorBytes;
-    throw invalid(`a size must be a multiple of 512 bytes, and ${sizeBytes} is not`, `Use ${next}.`);
+    throw invalid(
+      `a size must be a multiple of 512 bytes, and ${sizeBytes} is not`,
+      `Use ${next}.`,
+    );
   }
   if (sizeBytes > deviceBytesMax) {
     throw invalid(`${sizeBytes} bytes are more than the 16 TiB a disk can have`);

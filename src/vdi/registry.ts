@@ -3,8 +3,8 @@ import { assert } from "../base/assert.ts";
 import { KelpieError } from "../base/errors.ts";
 import type { CatalogRecord } from "../store/formats/catalog-record.ts";
 import type { Registry } from "../store/store.ts";
-import { type Note, parseNote } from "./notes.ts";
 import { parseSelector } from "./names.ts";
+import { type Note, parseNote } from "./notes.ts";
 
 const working = z.object({
   name: z.string(),

@@ -1,6 +1,6 @@
 import { KelpieError } from "../base/errors.ts";
 import type { BlockDevice } from "../block/block-device.ts";
-import type { Exports, ExportClient, ExportSummary, OpenExport } from "../block/exports.ts";
+import type { ExportClient, ExportSummary, Exports, OpenExport } from "../block/exports.ts";
 import { SnapshotDevice } from "./snapshot-device.ts";
 import { attachmentKey, type Vdis } from "./vdis.ts";
 
@@ -39,7 +39,11 @@ export class VdiExports implements Exports {
     const device = new SnapshotDevice({ name, point: store.point(point) }, { store, history });
     const full = `${name}@${tag === "" ? `#${snapId}` : tag}`;
     const description = `snapshot ${snapId} of ${name}`;
-    return this.#opened({ name: full, description, key: attachmentKey(name, snapId) }, device, client);
+    return this.#opened(
+      { name: full, description, key: attachmentKey(name, snapId) },
+      device,
+      client,
+    );
   }
 
   #opened(

@@ -4,7 +4,7 @@ import type { PointChange } from "../store/formats/catalog-record.ts";
 import type { Point } from "../store/point.ts";
 import { Store, type StoreComponents, type StoreSettings } from "../store/store.ts";
 import { Attachments } from "./attachments.ts";
-import { copyBlocks, type CopyProgress } from "./copy-blocks.ts";
+import { type CopyProgress, copyBlocks } from "./copy-blocks.ts";
 import { History } from "./history.ts";
 import { NameLocks } from "./name-locks.ts";
 import { checkName, checkSize, checkTag } from "./names.ts";
@@ -49,7 +49,10 @@ export class Vdis {
     this.store = store;
     this.registry = registry;
     this.history = new History({ store, registry });
-    this.#retention = new Retention({ keep }, { store, registry, host, purge: (p) => this.#purge(p) });
+    this.#retention = new Retention(
+      { keep },
+      { store, registry, host, purge: (p) => this.#purge(p) },
+    );
     this.#retention.start();
   }
 

@@ -1,6 +1,6 @@
 import type { Completion } from "../base/completion.ts";
 import { isPending } from "../base/completion.ts";
-import { KelpieError } from "../base/errors.ts";
+import type { KelpieError } from "../base/errors.ts";
 import { RangeLock } from "../base/range-lock.ts";
 import {
   type BlockDevice,
@@ -161,7 +161,10 @@ export class Volume implements BlockDevice {
       }
       const before = head.subarray(0, offset - start);
       const after = tail.subarray(blockBytes - (end - offset - length));
-      await this.tip.write([before, ...chunks, after].filter((part) => part.length > 0), first);
+      await this.tip.write(
+        [before, ...chunks, after].filter((part) => part.length > 0),
+        first,
+      );
     });
   }
 

@@ -25,7 +25,10 @@ const noNbdinfo = requireTool("nbdinfo", "libnbd-bin");
 
 /** A directory as the reader has it: the checkout's bin in the path, the server running. */
 const directory = mkdtempSync(join(tmpdir(), "kelpie-readme-"));
-const env = { ...process.env, PATH: `${join(directory, "bin")}${delimiter}${process.env.PATH}` };
+const env: NodeJS.ProcessEnv = {
+  ...process.env,
+  PATH: `${join(directory, "bin")}${delimiter}${process.env.PATH}`,
+};
 delete env.KELPIE_STORE;
 
 function example(name: string): string {

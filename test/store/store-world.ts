@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
-import { createMemoryHost, type MemoryHost } from "../../sim/memory-host.ts";
 import type { MemoryFiles } from "../../sim/memory-files.ts";
+import { createMemoryHost, type MemoryHost } from "../../sim/memory-host.ts";
 import { SeededRandom } from "../../sim/random.ts";
+import { messageOf } from "../../src/base/errors.ts";
 import type { Files } from "../../src/host/files.ts";
 import type { Host } from "../../src/host/host.ts";
-import { messageOf } from "../../src/base/errors.ts";
 import { openDirectoryBackend } from "../../src/store/backend/directory.ts";
-import type { CatalogRecord } from "../../src/store/formats/catalog-record.ts";
 import { checkStore } from "../../src/store/check.ts";
+import type { CatalogRecord } from "../../src/store/formats/catalog-record.ts";
 import type { Point } from "../../src/store/point.ts";
 import { Store, type StoreSettings } from "../../src/store/store.ts";
 import type { Tip } from "../../src/store/tip.ts";
@@ -16,7 +16,12 @@ const blockBytes = 4096;
 /** Some of the first chunk, and some far away, so that several pages and chunks take part. */
 export const blocks = [
   ...Array.from({ length: 24 }, (_, at) => at * 3),
-  1023, 1024, 1025, 4096, 1024 * 1024 + 5, 1024 * 1024 + 6,
+  1023,
+  1024,
+  1025,
+  4096,
+  1024 * 1024 + 5,
+  1024 * 1024 + 6,
 ];
 
 /** What a block holds: 0 for zeros, else the number its bytes are made of. */
@@ -46,7 +51,11 @@ class TipRegistry {
     this.snapshots = [...state.snapshots];
   }
   apply(record: CatalogRecord): void {
-    for (const note of record.notes as { tip?: [string, number]; snapshot?: number; gone?: number }[]) {
+    for (const note of record.notes as {
+      tip?: [string, number];
+      snapshot?: number;
+      gone?: number;
+    }[]) {
       if (note.tip !== undefined) this.tips[note.tip[0]] = note.tip[1];
       if (note.snapshot !== undefined) this.snapshots.push(note.snapshot);
       if (note.gone !== undefined) {
@@ -104,18 +113,23 @@ export class StoreWorld {
     const first = blocks[at] as number;
     const run = this.random.below(4) === 0 ? count : 1;
     const number = this.#nextContent++;
-    const data = Buffer.concat(Array.from({ length: run }, (_, index) => contentOf(number + index)));
+    const data = Buffer.concat(
+      Array.from({ length: run }, (_, index) => contentOf(number + index)),
+    );
     this.#nextContent += run;
     const next = new Map(disk.content);
     for (let index = 0; index < run; index++) next.set(first + index, number + index);
-    await this.#change(disk, next, () => disk.tip.write([data.subarray(0, 100), data.subarray(100)], first));
+    await this.#change(disk, next, () =>
+      disk.tip.write([data.subarray(0, 100), data.subarray(100)], first),
+    );
   }
 
   async trim(disk: Disk): Promise<void> {
     const first = blocks[this.random.below(blocks.length)] as number;
     const count = this.random.below(3) === 0 ? 5000 : 1 + this.random.below(70);
     const next = new Map(disk.content);
-    for (const block of next.keys()) if (block >= first && block < first + count) next.delete(block);
+    for (const block of next.keys())
+      if (block >= first && block < first + count) next.delete(block);
     const kind = this.random.below(2) === 0 ? "hole" : "zero";
     await this.#change(disk, next, () => disk.tip.zero(first, count, kind));
   }
@@ -305,10 +319,7 @@ export class StoreWorld {
     const { store } = this;
     const turn = this.#turn.then(async () => {
       const point = tip.point;
-      await store.snapshot(
-        [{ tip, id }],
-        [{ snapshot: point.id }, { tip: [disk.name, id] }],
-      );
+      await store.snapshot([{ tip, id }], [{ snapshot: point.id }, { tip: [disk.name, id] }]);
       const found = await this.#read(point);
       if (this.store !== store) return;
       const content = states.find((state) => differenceOf(found, state) === "");
@@ -333,7 +344,9 @@ export class StoreWorld {
 
   async #read(point: Point): Promise<Content> {
     const found: Content = new Map();
-    const wanted = new Set(blocks.flatMap((block) => Array.from({ length: 7 }, (_, at) => block + at)));
+    const wanted = new Set(
+      blocks.flatMap((block) => Array.from({ length: 7 }, (_, at) => block + at)),
+    );
     for (const block of wanted) {
       const target = Buffer.alloc(blockBytes, 0xee);
       await this.store.read(point, { target, first: block });
@@ -365,7 +378,8 @@ function numberOf(block: Buffer): number {
 function differenceOf(found: Content, expected: Content): string {
   const differences: string[] = [];
   for (const [block, number] of expected) {
-    if (found.get(block) !== number) differences.push(`${block}: ${found.get(block)} not ${number}`);
+    if (found.get(block) !== number)
+      differences.push(`${block}: ${found.get(block)} not ${number}`);
   }
   for (const [block, number] of found) {
     if (!expected.has(block)) differences.push(`${block}: ${number} not a hole`);

@@ -11,7 +11,6 @@ import {
   calls,
   type DiscardedEntry,
   type RangeEntry,
-  type TreeNode,
   type VdiEntry,
 } from "../../src/control/calls.ts";
 
@@ -95,11 +94,6 @@ export class FakeStore implements LocalStore {
       return shown.sort(order).map((point) => this.#entry(point));
     },
     "vdi.discarded": ({ name }) => this.#discardedEntries(name),
-    "vdi.tree": ({ name }) => {
-      const roots = this.#points.filter((point) => point.parent === undefined);
-      const wanted = name === undefined ? undefined : rootOf(this.#working(name));
-      return roots.filter((r) => wanted === undefined || r === wanted).map((r) => this.#node(r));
-    },
     "vdi.info": ({ name, snapshot }) => ({
       entry: this.#entry(
         snapshot === undefined ? this.#working(name) : this.#snapshot(name, snapshot),
@@ -276,11 +270,6 @@ export class FakeStore implements LocalStore {
       clone: !point.frozen && point.parent !== undefined && point.parent.name !== name,
       clients: this.#clients.filter((open) => open.name === name).length,
     };
-  }
-
-  #node(point: Point): TreeNode {
-    const children = this.#points.filter((other) => other.parent === point);
-    return { entry: this.#entry(point), children: children.map((child) => this.#node(child)) };
   }
 
   #open(name: string, client: ExportClient): OpenExport {

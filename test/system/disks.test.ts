@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import type { CallOutput, RangeEntry, TreeNode, VdiEntry } from "../../src/control/calls.ts";
+import type { CallOutput, RangeEntry, VdiEntry } from "../../src/control/calls.ts";
 import { Scratch, ServerProcess } from "../support/server-process.ts";
 import { requireTool, runTool } from "../support/tools.ts";
+import { treeShape } from "../support/tree-shape.ts";
 
 const mebibyte = 2 ** 20;
 const block = 4096;
@@ -89,10 +90,7 @@ test("a snapshot in the middle is deleted, its space returns, its neighbours sta
   assert.equal(await valueAt("mid@three", 0, 8 * mebibyte), 3);
   const gone = await server.cli("vdi", "read", "mid", "0", "512", "-s", "two");
   assert.equal(gone.exitCode, 5);
-  const tree = (await server.json("vdi", "tree", "mid")) as TreeNode[];
-  assert.equal(tree[0]?.entry.tag, "one");
-  assert.equal(tree[0]?.children[0]?.entry.tag, "three");
-  assert.equal(tree[0]?.children.length, 1);
+  assert.equal(treeShape(await server.json("vdi", "tree", "mid")), "one(three(mid))");
   // Ids are not given again while a newer one is there.
   await server.ok("vdi", "snapshot", "mid");
   assert.deepEqual(

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { DiscardedEntry, TreeNode, VdiEntry } from "../../src/control/calls.ts";
+import type { DiscardedEntry, VdiEntry } from "../../src/control/calls.ts";
 import { QemuIoSession, qemuIo } from "../support/qemu-io.ts";
 import { runKelpie, Scratch, ServerProcess } from "../support/server-process.ts";
 import { requireTool, tryTool } from "../support/tools.ts";
+import { treeShape } from "../support/tree-shape.ts";
 
 const noQemuIo = requireTool("qemu-io", "qemu-utils");
 
@@ -34,7 +35,7 @@ test("rollback to the first of two snapshots, then to the second, leaves both an
   await using scratch = await Scratch.create();
   await using server = await ServerProcess.start(scratch.path);
   await twoSnapshots(server);
-  const treeBefore = treeOf(await server.json("vdi", "tree", "disk"));
+  const treeBefore = treeShape(await server.json("vdi", "tree", "disk"));
   assert.equal(treeBefore, "one(two(disk))");
 
   // As people do it: a process of its own.
@@ -43,8 +44,7 @@ test("rollback to the first of two snapshots, then to the second, leaves both an
   await qemuIo(server.uri("disk"), readsOne);
   await qemuIo(server.uri("disk@one"), readsOne, ["-r"]);
   await qemuIo(server.uri("disk@two"), readsTwo, ["-r"]);
-  const tree = (await server.json("vdi", "tree", "disk")) as TreeNode[];
-  assert.equal(treeOf(tree), "one(two disk)");
+  assert.equal(treeShape(await server.json("vdi", "tree", "disk")), "one(two disk)");
   const drawn = await server.ok("vdi", "tree", "disk");
   assert.match(drawn, /one <-- two/);
   assert.match(drawn, /disk \(you are here\)/);
@@ -53,7 +53,7 @@ test("rollback to the first of two snapshots, then to the second, leaves both an
   await qemuIo(server.uri("disk"), readsTwo);
   await qemuIo(server.uri("disk@one"), readsOne, ["-r"]);
   await qemuIo(server.uri("disk@#2"), readsTwo, ["-r"]);
-  assert.equal(treeOf(await server.json("vdi", "tree", "disk")), "one(two(disk))");
+  assert.equal(treeShape(await server.json("vdi", "tree", "disk")), "one(two(disk))");
   const snapshots = ((await server.json("vdi", "list", "disk")) as VdiEntry[])
     .filter(({ kind }) => kind === "snapshot")
     .map(({ tag, snapId }) => [tag, snapId]);
@@ -80,7 +80,7 @@ test("after a restart the rolled back disk and its snapshots read as before", {
   await using server = await ServerProcess.start(scratch.path);
   await qemuIo(server.uri("disk"), readsOne);
   await qemuIo(server.uri("disk@two"), readsTwo, ["-r"]);
-  assert.equal(treeOf(await server.json("vdi", "tree", "disk")), "one(two disk)");
+  assert.equal(treeShape(await server.json("vdi", "tree", "disk")), "one(two disk)");
   await server.ok("vdi", "undelete", "disk");
   await qemuIo(server.uri("disk"), readsThree);
 });
@@ -202,12 +202,3 @@ test("undelete undoes a rollback and a delete, and changes places each time", {
   await qemuIo(server.uri("before"), readsThree);
   await qemuIo(server.uri("disk"), readsOne);
 });
-
-/** "one(two disk)": a point's name or tag, and in brackets what stands on it. */
-function treeOf(value: unknown): string {
-  const draw = ({ entry, children }: TreeNode): string => {
-    const label = entry.kind === "working" ? entry.name : entry.tag;
-    return children.length === 0 ? label : `${label}(${children.map(draw).join(" ")})`;
-  };
-  return (value as TreeNode[]).map(draw).join(" ");
-}

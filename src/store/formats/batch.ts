@@ -154,10 +154,7 @@ export function batchHeaderIsValid(bytes: Buffer, header: BatchHeader): boolean 
 }
 
 /** Views of a valid header's entries (4 words each, as on disk) and block checksums, as bytes. */
-export function batchTables(
-  bytes: Buffer,
-  header: BatchHeader,
-): { entries: Buffer; crcs: Buffer } {
+export function batchTables(bytes: Buffer, header: BatchHeader): { entries: Buffer; crcs: Buffer } {
   const entriesEnd = batchHeaderBytes + header.entryCount * entryBytes;
   return {
     entries: bytes.subarray(batchHeaderBytes, entriesEnd),

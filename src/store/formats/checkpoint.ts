@@ -15,7 +15,16 @@ const pointRow = z.tuple([number, number, number, number, number, number, z.numb
 /** id, log, number, owner (point), blocks written, blocks live, endUnits of the raw body,
  * generation, bytes of the current body, blocks in the current body */
 const segmentRow = z.tuple([
-  number, number, number, number, number, number, number, number, number, number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
 ]);
 /** log, point, segment and units up to which the maps have it, crc of the last batch before */
 const logRow = z.tuple([number, number, number, number, number]);

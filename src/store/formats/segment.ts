@@ -61,9 +61,7 @@ export function encodeSegmentHeader(header: SegmentHeader): { bytes: Buffer; crc
   return { bytes, crc: seal(bytes) };
 }
 
-export function decodeSegmentHeader(
-  bytes: Buffer,
-): (SegmentHeader & { crc: number }) | undefined {
+export function decodeSegmentHeader(bytes: Buffer): (SegmentHeader & { crc: number }) | undefined {
   if (!isSound(bytes, headerMagic)) return undefined;
   return {
     log: readU64(bytes, 8),

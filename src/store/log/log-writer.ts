@@ -4,49 +4,11 @@ import { KelpieError, messageOf } from "../../base/errors.ts";
 import type { Files } from "../../host/files.ts";
 import type { Log } from "../../host/log.ts";
 import type { Timers } from "../../host/timers.ts";
-import { blockUnits, type EntryKind, unitBytes } from "../formats/batch.ts";
-import type { Segment } from "../segment.ts";
+import { blockUnits, unitBytes } from "../formats/batch.ts";
+import type { AppendOperation, LogSink, LogWriterSettings } from "./append.ts";
 import { type EncodedBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
 import { readBack } from "./read-back.ts";
-
-/** What a log writes: blocks, or that a range is a hole or zeros. */
-export interface AppendOperation {
-  kind: EntryKind;
-  /** First block, and how many. */
-  block: number;
-  count: number;
-  /** Of data: together `count` blocks. They must not change until the append completes. */
-  chunks: readonly Uint8Array[];
-  /** Of data: one checksum a block. */
-  crcs: Uint32Array;
-}
-
-/** What the log needs of the point that it writes for. */
-export interface LogSink {
-  /** Makes a segment known, owned by whoever owns this log's segments from `number` on. */
-  createSegment(log: number, number: number): Segment;
-  /** Nothing was written to it. */
-  dropSegment(segment: Segment): void;
-  /** Brings in what `apply` will need. Asked again until it says that there is nothing to wait for. */
-  prepare(operations: readonly AppendOperation[]): Promise<void> | undefined;
-  /** The operation stands in the segment, its first block at `position` units. */
-  apply(operation: AppendOperation, segment: Segment, position: number): void;
-  /** A sync failed for segments that a pending snapshot needs: it must be given up, now. */
-  giveUpCutsAfter(segmentNumber: number): void;
-}
-
-export interface LogWriterSettings {
-  log: number;
-  /** The first segment number to use. */
-  first: number;
-  storeId: Uint8Array;
-  /** Directory that holds this log's segment files, named by `fileName`. */
-  directory: string;
-  fileName: (number: number) => string;
-  segmentBytesMax: number;
-  /** The active segment is synced in the background each time this much was appended. */
-  syncBytes: number;
-}
+import { SyncFailure } from "./sync-failure.ts";
 
 interface Waiting extends AppendOperation {
   resolve: () => void;
@@ -302,11 +264,7 @@ export class LogWriter {
     return written.then(finish, (error) => this.#appendFailed(open, error));
   }
 
-  #applyAll(
-    open: OpenSegment,
-    batch: EncodedBatch,
-    operations: readonly AppendOperation[],
-  ): void {
+  #applyAll(open: OpenSegment, batch: EncodedBatch, operations: readonly AppendOperation[]): void {
     let position = batch.blocksAt;
     for (const operation of operations) {
       this.#sink.apply(operation, open.segment, position);
@@ -528,15 +486,6 @@ export class LogWriter {
   }
 }
 
-class SyncFailure extends Error {
-  readonly open: OpenSegment;
-
-  constructor(open: OpenSegment, cause: unknown) {
-    super("sync failed", { cause });
-    this.open = open;
-  }
-}
-
 const barrier: AppendOperation = {
   kind: 2,
   block: 0,
@@ -549,4 +498,3 @@ function parentOf(path: string): string {
   const slash = path.lastIndexOf("/");
   return slash <= 0 ? (slash === 0 ? "/" : ".") : path.slice(0, slash);
 }
-

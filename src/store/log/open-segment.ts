@@ -14,7 +14,7 @@ import {
   encodeSummary,
 } from "../formats/segment.ts";
 import type { Segment } from "../segment.ts";
-import type { AppendOperation } from "./log-writer.ts";
+import type { AppendOperation } from "./append.ts";
 import { SummaryBuilder } from "./summary-builder.ts";
 
 /** A place between two batches of a log: what was written before it ends in `crc`. */

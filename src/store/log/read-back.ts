@@ -1,7 +1,13 @@
 import { crc32 } from "node:zlib";
 import { KelpieError } from "../../base/errors.ts";
-import { blockUnits, type EntryKind, entryKind, entryOfWords, unitBytes } from "../formats/batch.ts";
-import type { AppendOperation } from "./log-writer.ts";
+import {
+  blockUnits,
+  type EntryKind,
+  entryKind,
+  entryOfWords,
+  unitBytes,
+} from "../formats/batch.ts";
+import type { AppendOperation } from "./append.ts";
 import type { OpenSegment } from "./open-segment.ts";
 import { scanBatches } from "./segment-scan.ts";
 
@@ -51,11 +57,7 @@ export async function readBack(open: OpenSegment): Promise<AppendOperation[][]> 
   return batches;
 }
 
-async function readBlocks(
-  open: OpenSegment,
-  position: number,
-  crcs: Uint32Array,
-): Promise<Buffer> {
+async function readBlocks(open: OpenSegment, position: number, crcs: Uint32Array): Promise<Buffer> {
   const blockBytes = blockUnits * unitBytes;
   const bytes = Buffer.allocUnsafe(crcs.length * blockBytes);
   const read = await open.handle.read(bytes, position * unitBytes);

@@ -1,6 +1,6 @@
 import { KelpieError } from "../../base/errors.ts";
 import type { Backend } from "../backend/backend.ts";
-import { encodeBodyIndex, bodyItemsOffset, mapBodyKind, decodeBodyIndex } from "../formats/body.ts";
+import { bodyItemsOffset, decodeBodyIndex, encodeBodyIndex, mapBodyKind } from "../formats/body.ts";
 import {
   chunkNodeBytes,
   decodeBranch,
@@ -147,7 +147,8 @@ function nodesOf(object: MapObject, bytes: Buffer): StoredNode[] {
   }
   for (let offset = mapObjectStart; offset < bytes.length; ) {
     const length = nodeBytes(bytes.subarray(offset));
-    if (length === undefined) throw new KelpieError("corrupt", `${mapKey(object.number)} is damaged`);
+    if (length === undefined)
+      throw new KelpieError("corrupt", `${mapKey(object.number)} is damaged`);
     const padded = Math.ceil(length / 8) * 8;
     nodes.push({ place: offset / 8, bytes: bytes.subarray(offset, offset + padded) });
     offset += padded;

@@ -1,9 +1,4 @@
-import {
-  chunkBlocks,
-  chunkLeaves,
-  pageChunks,
-  zeroChunkReference,
-} from "../formats/map-node.ts";
+import { chunkBlocks, chunkLeaves, pageChunks, zeroChunkReference } from "../formats/map-node.ts";
 import { zeroId } from "../segment.ts";
 
 /**
@@ -74,10 +69,7 @@ export const chunkBytes = chunkWords * 4 + chunkLeaves * 8 + 200;
 export const pageBytes = pageChunks * 8 + 100;
 
 /** Whether two nodes are one, so that what is below them need not be compared. */
-export function sameNode(
-  a: Chunk | Page | undefined,
-  b: Chunk | Page | undefined,
-): boolean {
+export function sameNode(a: Chunk | Page | undefined, b: Chunk | Page | undefined): boolean {
   if (a === b) return true;
   return a !== undefined && b !== undefined && a.reference !== 0 && a.reference === b.reference;
 }
