@@ -145,6 +145,9 @@ export async function moveTips(
   const logs = requests.map(({ tip }) => tip.log).filter((log) => log !== undefined);
   await Promise.all(logs.map((log) => log.hold()));
   try {
+    // Nothing of the old tip may be unsynced: a sync that fails later writes its data again, into
+    // segments that belong to the new one.
+    for (const { tip } of requests) await tip.flush();
     const changes: PointChange[] = [];
     for (const { tip, to } of requests) {
       const id = to.kind === "new" ? to.id : to.point.id;

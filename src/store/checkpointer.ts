@@ -78,14 +78,16 @@ export class Checkpointer {
       { backend, nodes: state.nodes, timers: host.timers },
     );
     const points: PointRow[] = [];
-    for (const { row, root } of captured.roots) {
-      const reference = await writer.store(root);
-      points.push([row[0], row[1], row[2], row[3], reference, row[5], row[6]]);
+    try {
+      for (const { row, root } of captured.roots) {
+        const reference = await writer.store(root);
+        points.push([row[0], row[1], row[2], row[3], reference, row[5], row[6]]);
+      }
+      await writer.finish();
+    } finally {
+      // A number once tried is not used again, whatever became of it.
+      state.nextMap = writer.nextNumber;
     }
-    // Numbers of objects that could not be put are not used again either.
-    state.nextMap = writer.nextNumber + 1;
-    await writer.finish();
-    state.nextMap = Math.max(state.nextMap, writer.nextNumber);
     for (const object of writer.objects) state.mapObjects.byNumber.set(object.number, object);
     // Durability: the maps must not name a batch that power loss could still cut off.
     for (const { writer: log, repairs } of captured.writers) {

@@ -5,13 +5,20 @@ import { entryKind, entryOfWords } from "./formats/batch.ts";
 import { type CatalogRecord, decodeCatalogRecord } from "./formats/catalog-record.ts";
 import { type Checkpoint, decodeCheckpoint } from "./formats/checkpoint.ts";
 import { chunkBlocks } from "./formats/map-node.ts";
-import { catalogKey, catalogPrefix, checkpointPrefix, mapsPrefix, parseNumbered } from "./keys.ts";
+import {
+  catalogKey,
+  catalogPrefix,
+  checkpointPrefix,
+  mapKey,
+  mapsPrefix,
+  parseNumbered,
+} from "./keys.ts";
 import { Root } from "./map/nodes.ts";
 import { PointMap } from "./map/point-map.ts";
 import { Point } from "./point.ts";
 import { type LogPiece, recoverLog } from "./recover-log.ts";
 import { holeId, Segment, zeroId } from "./segment.ts";
-import { inheritCounts, type LogState, ownerAt, type StoreState } from "./state.ts";
+import { assignmentAt, inheritCounts, type StoreState } from "./state.ts";
 import { applyData, applyZeros } from "./tip.ts";
 
 export interface Recovery {
@@ -36,7 +43,7 @@ export async function recover(
   const records = await readRecords(backend, checkpoint?.records ?? 0);
   const known = new Set(state.points.keys());
   for (const record of records) state.apply(record);
-  await skipUsedMapNumbers(state, backend);
+  await settleMapObjects(state, backend);
   const recovery: Recovery = {
     checkpoint: checkpoint?.number ?? 0,
     lastRecord: records.at(-1)?.number ?? checkpoint?.records ?? 0,
@@ -107,7 +114,7 @@ function loadCheckpoint(state: StoreState, checkpoint: Checkpoint): void {
   }
   state.segments.nextId = Math.max(state.segments.nextId, checkpoint.nextSegmentId);
   for (const [log, point, segment, units, crc] of checkpoint.logs) {
-    const owners = [{ from: 0, owner: state.point(point) }];
+    const owners = [{ from: 0, owner: state.point(point), order: 0 }];
     const covered = { segment, units, crc };
     state.logs.set(log, { log, owners, covered, writer: undefined });
   }
@@ -116,16 +123,31 @@ function loadCheckpoint(state: StoreState, checkpoint: Checkpoint): void {
   }
 }
 
-/** A checkpoint that was not finished may have left objects: their numbers are not used again. */
-async function skipUsedMapNumbers(state: StoreState, backend: Backend): Promise<void> {
+/**
+ * Finds the body that each map object has now, for it may have been cleaned after the checkpoint, and
+ * removes what no checkpoint names. Numbers that an unfinished checkpoint used are not used again.
+ */
+async function settleMapObjects(state: StoreState, backend: Backend): Promise<void> {
+  const generations = new Map<number, number[]>();
   for (const key of await listAll(backend, mapsPrefix)) {
     const parsed = parseNumbered(mapsPrefix, key);
     if (parsed === undefined) continue;
-    if (parsed.number >= state.nextMap) state.nextMap = parsed.number + 1;
-    const known = state.mapObjects.byNumber.get(parsed.number);
-    if (known === undefined) await backend.delete(key);
-    else if (parsed.generation < known.generation) await backend.delete(key);
+    const { number, generation } = parsed;
+    state.nextMap = Math.max(state.nextMap, number + 1);
+    generations.set(number, [...(generations.get(number) ?? []), generation]);
   }
+  for (const [number, found] of generations) {
+    const object = state.mapObjects.byNumber.get(number);
+    if (object !== undefined) object.generation = currentGeneration(object.generation, found);
+    for (const generation of found) {
+      if (generation !== object?.generation) await backend.delete(mapKey(number, generation));
+    }
+  }
+}
+
+/** Of the bodies found, the one that counts: the one that is known, else the newest. */
+export function currentGeneration(known: number, found: readonly number[]): number {
+  return found.includes(known) ? known : Math.max(...found);
 }
 
 interface Replay {
@@ -140,15 +162,15 @@ async function replayLogs(
   replay: Replay,
 ): Promise<void> {
   const { backend, host, acceptDamage } = components;
-  const pieces = new Map<Point, { log: LogState; piece: LogPiece }[]>();
+  const pieces = new Map<Point, { order: number; log: number; piece: LogPiece }[]>();
   for (const log of state.logs.values()) {
     const start = { log: log.log, ...log.covered };
     const recovered = await recoverLog(start, { backend, files: host.files, acceptDamage });
     for (const piece of recovered.pieces) {
-      const owner = ownerAt(log, piece.number);
-      const list = pieces.get(owner);
-      if (list === undefined) pieces.set(owner, [{ log, piece }]);
-      else list.push({ log, piece });
+      const { owner, order } = assignmentAt(log, piece.number);
+      const list = pieces.get(owner) ?? [];
+      pieces.set(owner, list);
+      list.push({ order, log: log.log, piece });
     }
     if (recovered.damage !== undefined && !acceptDamage) {
       throw new KelpieError("corrupt", recovered.damage, {
@@ -162,8 +184,12 @@ async function replayLogs(
       point.map = new PointMap(state.nodes, point.parent.map.share());
       inheritCounts(point, point.parent);
     }
-    for (const { log, piece } of pieces.get(point) ?? []) {
-      replay.recovery.replayedEntries += await replayPiece(state, point, { log: log.log, piece });
+    // A point may have been written through several logs: what was assigned later was written later.
+    const own = (pieces.get(point) ?? []).sort(
+      (a, b) => a.order - b.order || a.piece.number - b.piece.number,
+    );
+    for (const { log, piece } of own) {
+      replay.recovery.replayedEntries += await replayPiece(state, point, { log, piece });
     }
   }
 }

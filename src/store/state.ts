@@ -12,10 +12,17 @@ import type { SegmentTable } from "./segment.ts";
 export interface LogState {
   log: number;
   /** Segments from `from` on belong to `owner`; the last one counts for what comes. */
-  owners: { from: number; owner: Point }[];
+  owners: Assignment[];
   /** What is before it is in the maps of the checkpoint that recovery began with. */
   covered: { segment: number; units: number; crc: number };
   writer: LogWriter | undefined;
+}
+
+/** Of a log's segments, from a number on, to a point. `order` counts assignments of all logs. */
+export interface Assignment {
+  from: number;
+  owner: Point;
+  order: number;
 }
 
 /** Everything a store knows, as the catalog and the logs made it. */
@@ -32,6 +39,7 @@ export class StoreState {
   /** Next number for a point or log. */
   nextId = 1;
   nextMap = 1;
+  #assignments = 0;
 
   constructor(parts: { segments: SegmentTable; nodes: MapNodes; mapObjects: MapObjects }) {
     this.segments = parts.segments;
@@ -95,23 +103,20 @@ export class StoreState {
   #assign(log: number, from: number, owner: Point): void {
     this.nextId = Math.max(this.nextId, log + 1);
     const state = this.logs.get(log);
-    if (state !== undefined) state.owners.push({ from, owner });
+    const assignment = { from, owner, order: ++this.#assignments };
+    if (state !== undefined) state.owners.push(assignment);
     else {
       const covered = { segment: 0, units: 0, crc: 0 };
-      this.logs.set(log, { log, owners: [{ from, owner }], covered, writer: undefined });
+      this.logs.set(log, { log, owners: [assignment], covered, writer: undefined });
     }
   }
 }
 
 /** Who owns a segment of a log: the newest assignment that reaches it. */
-export function ownerAt(state: LogState, segment: number): Point {
-  for (let index = state.owners.length - 1; index >= 0; index--) {
-    const { from, owner } = state.owners[index] as { from: number; owner: Point };
-    if (from <= segment) return owner;
-  }
-  const first = state.owners[0];
-  assert(first !== undefined, "a log without an owner");
-  return first.owner;
+export function assignmentAt(state: LogState, segment: number): Assignment {
+  const found = state.owners.findLast(({ from }) => from <= segment) ?? state.owners[0];
+  assert(found !== undefined, "a log without an owner");
+  return found;
 }
 
 /** The counts of a point that has just come to stand on `parent`. */

@@ -1,5 +1,5 @@
 import { logPrefix, logsPrefix, mapsPrefix, parseNumbered } from "./keys.ts";
-import { listAll } from "./recovery.ts";
+import { currentGeneration, listAll } from "./recovery.ts";
 import type { Segment } from "./segment.ts";
 import type { Store } from "./store.ts";
 
@@ -15,18 +15,30 @@ export async function strangers(store: Pick<Store, "backend" | "state">): Promis
     const known = parsed === undefined ? undefined : state.mapObjects.byNumber.get(parsed.number);
     if (known === undefined || parsed?.generation !== known.generation) found.push(key);
   }
+  const bodies = new Map<Segment, { key: string; generation: number }[]>();
   for (const key of await listAll(backend, logsPrefix)) {
+    const body = bodyOf(store, key);
     // A segment is in the table before its file is made, so one that is not there now never was.
-    if (segmentOf(store, key) === undefined) found.push(key);
+    if (body === undefined) found.push(key);
+    else bodies.set(body.segment, [...(bodies.get(body.segment) ?? []), { ...body, key }]);
+  }
+  for (const [segment, list] of bodies) {
+    const generations = list.map(({ generation }) => generation);
+    // It may have been cleaned after the checkpoint that this process began with.
+    segment.generation = currentGeneration(segment.generation, generations);
+    for (const { key, generation } of list) if (generation !== segment.generation) found.push(key);
   }
   return found;
 }
 
-function segmentOf(store: Pick<Store, "state">, key: string): Segment | undefined {
+function bodyOf(
+  { state }: Pick<Store, "state">,
+  key: string,
+): { segment: Segment; generation: number } | undefined {
   const log = Number.parseInt(key.slice(logsPrefix.length, logsPrefix.length + 16), 16);
   if (!Number.isSafeInteger(log)) return undefined;
   const parsed = parseNumbered(logPrefix(log), key);
   if (parsed === undefined) return undefined;
-  const segment = store.state.segments.at(log, parsed.number);
-  return segment?.generation === parsed.generation ? segment : undefined;
+  const segment = state.segments.at(log, parsed.number);
+  return segment === undefined ? undefined : { segment, generation: parsed.generation };
 }

@@ -248,7 +248,10 @@ export class LogWriter {
 
   #appendTo(open: OpenSegment, operations: readonly AppendOperation[]): void | Promise<void> {
     const batch = open.encode(operations, this.#syncedPlace);
-    const finish = () => {
+    const finish = (): void | Promise<void> => {
+      // What `apply` needs may have been dropped from memory while the write was under way.
+      const wait = this.#sink.prepare(operations);
+      if (wait !== undefined) return wait.then(finish);
       open.accept(batch);
       this.#applied++;
       this.#applyAll(open, batch, operations);
@@ -261,7 +264,7 @@ export class LogWriter {
       return this.#appendFailed(open, error);
     }
     if (!isPending(written)) return finish();
-    return written.then(finish, (error) => this.#appendFailed(open, error));
+    return written.then(finish, (error: unknown) => this.#appendFailed(open, error));
   }
 
   #applyAll(open: OpenSegment, batch: EncodedBatch, operations: readonly AppendOperation[]): void {

@@ -112,18 +112,21 @@ async function cleanObject(
     words.set([node.place, offset / 8, node.bytes.length, 0], at * 4);
     offset += node.bytes.length;
   });
-  const generation = object.generation + 1;
   const { number } = object;
-  const index = encodeBodyIndex(mapBodyKind, { log: 0, number, generation, words });
-  const key = mapKey(number, generation);
-  const outcome = await backend.putIfAbsent(key, [...index, ...live.map((node) => node.bytes)]);
-  if (outcome !== "created") throw new KelpieError("io", `${key} could not be created: ${outcome}`);
   const old = object.generation;
-  object.generation = generation;
-  object.bytes = offset;
-  mapObjects.forget(number);
-  await backend.delete(mapKey(number, old));
-  return liveBytes;
+  for (let generation = old + 1; ; generation++) {
+    const index = encodeBodyIndex(mapBodyKind, { log: 0, number, generation, words });
+    const key = mapKey(number, generation);
+    const outcome = await backend.putIfAbsent(key, [...index, ...live.map((node) => node.bytes)]);
+    // Left over from a clean that failed after its put: the next sweep removes it.
+    if (outcome === "exists") continue;
+    if (outcome === "unknown") throw new KelpieError("io", `${key} could not be created`);
+    object.generation = generation;
+    object.bytes = offset;
+    mapObjects.forget(number);
+    await backend.delete(mapKey(number, old));
+    return liveBytes;
+  }
 }
 
 interface StoredNode {
