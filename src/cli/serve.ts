@@ -3,7 +3,7 @@ import { isKelpieError, KelpieError } from "../base/errors.ts";
 import type { CallOutput, Control } from "../control/calls.ts";
 import type { Address } from "../host/net.ts";
 import { connectControl } from "../http/control-client.ts";
-import { type ControlServer, openControlServer } from "../http/control-server.ts";
+import type { ControlServer } from "../http/control-server.ts";
 import { shortSocketPath } from "../http/socket-path.ts";
 import { createNbdServer } from "../nbd/server.ts";
 import { formatNbdUri } from "../nbd/uri.ts";
@@ -151,12 +151,14 @@ async function listenOn(
   }
 }
 
-function listenControl(
+async function listenControl(
   context: CliContext,
   store: string,
   control: Control,
 ): Promise<ControlServer> {
   const { log } = context.host;
+  // Loaded here, because no other command needs an HTTP server and it is the largest part of all.
+  const { openControlServer } = await import("../http/control-server.ts");
   return openControlServer({ socketPath: controlSocket(store) }, { control, log });
 }
 

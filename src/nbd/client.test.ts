@@ -332,7 +332,7 @@ test("a read that fails in the middle fails as a whole, and the next one works",
   });
 });
 
-test("block status: the last extent may reach past the request, one for another context may not be", async () => {
+test("block status: a last extent past the request is fine, a foreign context is not", async () => {
   const extents = [
     { lengthBytes: 512, value: 3 },
     { lengthBytes: 2 ** 31, value: 0 },

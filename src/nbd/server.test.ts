@@ -20,7 +20,7 @@ import { command, commandFlag, encodeRequest, type HeaderStyle } from "./wire-tr
 const sizeBytes = 2 ** 24;
 const { read, write, flush, trim, cache, writeZeroes, blockStatus, disconnect } = command;
 
-test("a client that vanishes mid-request leaves the export closed, once, when the device is done", async () => {
+test("a client that vanishes mid-request has its export closed once the device is done", async () => {
   const gate = new GatedDevice(new MemoryDevice(sizeBytes));
   const { connect, exports, server, stop } = await serve({ disk: gate.device });
   const client = await (await connect()).go("disk", "structured", ["base:allocation"]);

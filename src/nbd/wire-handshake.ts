@@ -294,7 +294,7 @@ export function decodeMetaContextRequest(data: Uint8Array): MetaContextRequest {
   const name = readString(reader);
   const count = reader.u32();
   const queries: string[] = [];
-  for (let index = 0; index < count; index++) queries.push(readString(reader)); // ends with the data
+  for (let index = 0; index < count; index++) queries.push(readString(reader)); // to its end
   reader.end();
   return { name, queries };
 }

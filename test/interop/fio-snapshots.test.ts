@@ -7,7 +7,7 @@ import { Scratch, ServerProcess } from "../support/server-process.ts";
 import { requireTool, runTool } from "../support/tools.ts";
 
 const noFio = requireTool("fio", "fio");
-const isSoak = process.env["KELPIE_SOAK"] === "1";
+const isSoak = process.env.KELPIE_SOAK === "1";
 
 /** KELPIE_SOAK=1 takes five minutes: `npm test -- fio-snapshots --limit-s=600`. */
 const rounds = isSoak ? 10 : 1;

@@ -64,6 +64,7 @@ export class LogWriter {
   #synced = 0;
   #bytesSinceSync = 0;
   #syncedPlace = { segment: 0, units: 0 };
+  /** Set when data could neither be synced nor read back: nothing more is accepted. */
   #failed: KelpieError | undefined;
   #directoryMade = false;
   syncs = 0;
@@ -82,15 +83,6 @@ export class LogWriter {
     this.#sink = components.sink;
     this.#timers = components.timers;
     this.#next = settings.first;
-  }
-
-  /** Set when data could neither be synced nor read back; nothing more is accepted. */
-  get failed(): KelpieError | undefined {
-    return this.#failed;
-  }
-
-  get nextNumber(): number {
-    return this.#next;
   }
 
   /** Up to where the maps have what this log holds, for a checkpoint. */
