@@ -56,14 +56,12 @@ export class Catalog {
     return this.#last;
   }
 
-  /** Completes when the proposal is durable and applied. Fails with "no-space" with nothing changed. */
+  /** Completes when the proposal is durable and applied. Fails with nothing changed. */
   commit(proposal: Proposal): Promise<void> {
     if (this.#closed) return Promise.reject(new KelpieError("closed", "the store is closed"));
     return new Promise((resolve, reject) => {
       this.#queue.push({ ...proposal, resolve, reject });
-      this.#committing ??= this.#commitAll().finally(() => {
-        this.#committing = undefined;
-      });
+      this.#committing ??= this.#commitAll();
     });
   }
 
@@ -86,6 +84,8 @@ export class Catalog {
         for (const waiting of group) waiting.reject(error);
       }
     }
+    // In the same turn as the queue was found empty: who was just answered may already ask again.
+    this.#committing = undefined;
   }
 
   async #put(group: readonly Proposal[]): Promise<CatalogRecord> {
@@ -99,45 +99,42 @@ export class Catalog {
     const chunks = encodeCatalogRecord(record);
     const key = catalogKey(record.number);
     let pauseMs = retryFirstMs;
-    let triedBefore = false;
-    for (;;) {
+    for (let attempt = 1; ; attempt++) {
       let outcome: PutOutcome;
+      let failure: unknown;
       try {
         outcome = await this.#backend.putIfAbsent(key, chunks);
       } catch (error) {
-        // Only this first clean refusal means that nothing was created.
-        if (!triedBefore && isKelpieError(error, "no-space")) throw error;
         this.#host.log.error("catalog put failed", { key, error: messageOf(error) });
         outcome = "unknown";
+        failure = error;
       }
       if (outcome === "created") return record;
-      triedBefore = true;
       const standing = await this.#readBack(key);
-      if (standing?.nonce === record.nonce) return record;
-      if (standing !== undefined) {
+      if (standing === "absent") {
+        // A first put that throws has created nothing. After an unknown outcome that says nothing.
+        if (failure !== undefined && attempt === 1) throw failure;
+      } else if (standing !== "unreadable") {
+        if (standing.nonce === record.nonce) return record;
         throw new KelpieError("busy", `${key} was written by somebody else`, {
           remedy: "Another server writes this store. Stop one of them.",
         });
       }
       if (this.#closed) {
-        throw new KelpieError(
-          "io",
-          `${key}: closed before it was known whether the change was made`,
-        );
+        throw new KelpieError("io", `${key}: closed before the outcome of the change was known`);
       }
       await this.#host.timers.sleep(pauseMs);
       pauseMs = Math.min(pauseMs * 2, retryLastMs);
     }
   }
 
-  async #readBack(key: string): Promise<CatalogRecord | undefined> {
+  async #readBack(key: string): Promise<CatalogRecord | "absent" | "unreadable"> {
     try {
       return decodeCatalogRecord(await this.#backend.get(key), key);
     } catch (error) {
-      if (!isKelpieError(error, "not-found")) {
-        this.#host.log.error("catalog read failed", { key, error: messageOf(error) });
-      }
-      return undefined;
+      if (isKelpieError(error, "not-found")) return "absent";
+      this.#host.log.error("catalog read failed", { key, error: messageOf(error) });
+      return "unreadable";
     }
   }
 }

@@ -63,6 +63,7 @@ class Check {
   readonly #totalBytes: number;
   checkedBytes = 0;
   #isWhole = true;
+  #lastBlock: (BlockFinding & { end: number; finding: StoreFinding }) | undefined;
 
   constructor(store: Store, options: CheckOptions) {
     this.#store = store;
@@ -142,7 +143,7 @@ class Check {
       if (why !== undefined) {
         const key = segmentKey(segment.log, segment.number, segment.generation);
         const at = position * unitBytes;
-        this.#find("damage", key, `block ${number} of ${this.#nameOf(point)}, at ${at}: ${why}`);
+        this.#findBlock({ object: key, disk: this.#nameOf(point), block: number, at, why });
       }
       this.checkedBytes += blockBytes;
     }
@@ -161,14 +162,53 @@ class Check {
     return crc32(block) === at.crc ? undefined : "its checksum does not match";
   }
 
+  /** A run of damaged blocks is one finding: a missing segment has thousands. */
+  #findBlock(found: BlockFinding): void {
+    const last = this.#lastBlock;
+    const goesOn =
+      last !== undefined &&
+      last.object === found.object &&
+      last.disk === found.disk &&
+      last.why === found.why &&
+      last.end === found.block;
+    if (goesOn) {
+      last.end++;
+      const { disk, block, end, at, why } = last;
+      last.finding.message = `blocks ${block} to ${end - 1} of ${disk}, from ${at}: ${why}`;
+      return;
+    }
+    const { object, disk, block, at, why } = found;
+    const message = `block ${block} of ${disk}, at ${at}: ${why}`;
+    const finding = this.#find("damage", object, message);
+    this.#lastBlock =
+      finding === undefined ? undefined : { ...found, end: found.block + 1, finding };
+  }
+
   #nameOf(point: Point): string {
     return this.#options.describe?.(point) ?? `point ${point.id}`;
   }
 
-  #find(severity: StoreFinding["severity"], object: string, message: string): void {
-    if (this.findings.length < findingsMax) this.findings.push({ severity, object, message });
-    else if (this.findings.length === findingsMax) {
-      this.findings.push({ severity: "note", object: "store", message: "and more" });
-    }
+  #find(
+    severity: StoreFinding["severity"],
+    object: string,
+    message: string,
+  ): StoreFinding | undefined {
+    if (this.findings.length > findingsMax) return undefined;
+    const isLast = this.findings.length === findingsMax;
+    const finding: StoreFinding = isLast
+      ? { severity: "note", object: "store", message: "and more" }
+      : { severity, object, message };
+    this.findings.push(finding);
+    return isLast ? undefined : finding;
   }
+}
+
+interface BlockFinding {
+  object: string;
+  /** The disk and point, for people. */
+  disk: string;
+  block: number;
+  /** Where it was written in its segment, in bytes. */
+  at: number;
+  why: string;
 }

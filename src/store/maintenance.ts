@@ -131,7 +131,10 @@ export class Maintenance {
     try {
       await space.check();
       await this.#purgeAll();
-      if (this.#checkpointIsDue()) await this.#checkpoint();
+      if (this.#checkpointIsDue()) {
+        if (space.isFull) await this.#endSegments();
+        await this.#checkpoint();
+      }
       await this.#cleanSegments(() => this.#cleaningIsDue(), {});
       await this.#cleanMaps(false);
       if (this.#afterCrash) await this.#sweep();
@@ -161,8 +164,20 @@ export class Maintenance {
       state.nodes.dirtyBytes >= dirtyBytesMax ||
       this.#appendedBytes() - this.#bytesAtCheckpoint >= appendedBytesMax ||
       catalog.last - this.#recordsAtCheckpoint >= recordsMax ||
-      (hasFreed && (this.#cleaningIsDue() || space.isFull))
+      (hasFreed && this.#cleaningIsDue()) ||
+      // What was overwritten or trimmed since the last one can be cleaned only after the next.
+      (space.isFull && (hasFreed || this.#appendedBytes() !== this.#bytesAtCheckpoint))
     );
+  }
+
+  /** Dead blocks of segments that are still appended to cannot be had back. */
+  async #endSegments(): Promise<void> {
+    for (const { writer } of this.#components.state.logs.values()) {
+      if (writer === undefined) continue;
+      await writer.hold();
+      writer.cut();
+      writer.release();
+    }
   }
 
   async #checkpoint(): Promise<void> {

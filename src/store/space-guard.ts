@@ -21,6 +21,8 @@ export class SpaceGuard {
   #checkedMs = Number.NEGATIVE_INFINITY;
   #writtenSince = 0;
   #checking: Promise<void> | undefined;
+  /** A guest was refused, and since then not much has become free. */
+  #isShort = false;
 
   constructor(
     settings: { directory: string; reserveBytes?: number | undefined },
@@ -43,7 +45,7 @@ export class SpaceGuard {
   }
 
   get isFull(): boolean {
-    return this.freeBytes <= this.reserveBytes;
+    return this.#isShort || this.freeBytes <= this.reserveBytes;
   }
 
   /** Throws "no-space" if a guest's write of this many bytes would touch the reserve. */
@@ -55,6 +57,7 @@ export class SpaceGuard {
       void this.check();
     }
     if (left < 0) {
+      this.#isShort = true;
       throw new KelpieError("no-space", "the store is full", {
         remedy:
           "Free space on its file system, or delete disks or snapshots; writing then works again.",
@@ -76,5 +79,6 @@ export class SpaceGuard {
     this.#space = await this.#files.space(this.#directory);
     // What was written while the answer was on its way may or may not be in it.
     this.#writtenSince -= before;
+    if (this.freeBytes > 1.5 * this.reserveBytes) this.#isShort = false;
   }
 }

@@ -138,7 +138,10 @@ export class Store {
     this.backend = backend;
     this.replayedEntries = recovery.replayedEntries;
     this.#settings = {
-      segmentBytesMax: settings.segmentBytesMax ?? defaultSegmentBytes,
+      // Cleaning writes a body of up to this size from the reserve.
+      segmentBytesMax:
+        settings.segmentBytesMax ??
+        Math.min(defaultSegmentBytes, Math.floor(parts.space.reserveBytes / 2)),
       syncBytes: settings.syncBytes ?? defaultSyncBytes,
     };
     this.reader = new SegmentReader({ files: host.files, backend });

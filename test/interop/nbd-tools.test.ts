@@ -229,6 +229,7 @@ for (const transport of ["unix", "tcp"] as const) {
         "--fsync=50",
         "--verify=crc32c",
         "--verify_fatal=1",
+        "--verify_state_save=0", // It would be left in the working directory.
         `--output=${report}`,
         "--output-format=json",
       ]);

@@ -202,7 +202,7 @@ test("a torn last batch is cut off: the store opens with all that was flushed", 
   }
 });
 
-test("a log that lacks flushed data does not open by itself; --repair goes on with what is left", async () => {
+test("a log that lacks flushed data opens with --repair only, as far as it is whole", async () => {
   await using scratch = await Scratch.create();
   const store = scratch.path;
   {

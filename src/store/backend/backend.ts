@@ -6,7 +6,7 @@ export interface Backend {
   /**
    * Creates `key` with the concatenation of `chunks`, durably, unless it is there. "unknown" when it
    * cannot tell whether its own put took effect; the caller reads back and compares. Throws
-   * "no-space" only when nothing was created.
+   * ("no-space", "io") only when nothing was created.
    */
   putIfAbsent(key: string, chunks: readonly Uint8Array[]): Promise<PutOutcome>;
   /** The bytes of `key`, or of a range that must lie inside it. Throws "not-found", "io". */

@@ -147,7 +147,13 @@ function payloadOf(node: Buffer, name: NodeName): Buffer {
   if (crc32(payload, crc32(node.subarray(0, 16))) !== node.readUInt32LE(16)) {
     throw damaged("its checksum does not match");
   }
-  if (node[3] !== version) throw damaged(`it has version ${node[3]}`);
+  if (node[3] !== version) {
+    throw new KelpieError(
+      "unsupported",
+      `a node of a map has version ${node[3]}; this Kelpie reads ${version}`,
+      { remedy: "Use the version of Kelpie that wrote this store, or a newer one." },
+    );
+  }
   if (node[2] !== name.type || readU64(node, 8) !== name.index) {
     throw damaged(`it is node ${node[2]}/${readU64(node, 8)}, not ${name.type}/${name.index}`);
   }

@@ -22,7 +22,7 @@ interface FlushWaiter {
 }
 
 /** Blocks gathered into one batch, from operations that wait at the same time. */
-const gatherBlocksMax = 2048;
+const gatherBlocksMax = 512;
 const gatherOperationsMax = 1024;
 /**
  * Batches appended in one turn of the event loop. Small appends complete at once, so a program that
