@@ -1,6 +1,7 @@
 /**
  * npm run check: the one command before a push. Format and lint, types, then the tests that need no
- * tools: units, layers and house rules. All of it runs even when something early fails.
+ * tools: units, layers, house rules, and a few random histories with power failures. All of it runs
+ * even when something early fails.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
@@ -8,17 +9,23 @@ import { join } from "node:path";
 const steps: Record<string, string[]> = {
   "format and lint": ["biome", "check", "--error-on-warnings", "--diagnostic-level=warn", "."],
   types: ["tsc", "-p", "tsconfig.json"],
-  "unit tests, layers, house rules": [
+  "unit tests, layers, house rules, random histories": [
     "node",
     "scripts/test.ts",
     "--limit-s=60",
     "src/",
     "test/tidy/",
+    "test/crash/missing-sync",
+    "test/store/model",
   ],
 };
 
 const root = join(import.meta.dirname, "..");
-const env = { ...process.env, PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}` };
+const env = {
+  KELPIE_MODEL_WORLDS: "3",
+  ...process.env,
+  PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}`,
+};
 const failed: string[] = [];
 for (const [name, [command = "", ...args]] of Object.entries(steps)) {
   console.log(`\n== ${name}: ${command} ${args.join(" ")}`);

@@ -58,7 +58,7 @@ export async function recoverLog(
       else await handle.close();
     }
     const path = chainOf(start, found);
-    const { pieces, damage } = await readChain(start, path);
+    const { pieces, damage } = await readChain(start, { path, found });
     const kept = new Set(pieces.map((piece) => piece.number));
     const removed = numbers.filter((number) => !kept.has(number) && number !== start.segment);
     // Damage is for a person to look at first: nothing is removed.
@@ -113,9 +113,10 @@ function chainOf(start: LogStart, found: Map<number, Found>): Found[] {
 
 async function readChain(
   start: LogStart,
-  path: Found[],
+  segments: { path: Found[]; found: Map<number, Found> },
 ): Promise<{ pieces: LogPiece[]; damage: string | undefined }> {
-  const synced = await newestClaim(start, path);
+  const { path, found } = segments;
+  const synced = await newestClaim(start, found);
   const pieces: LogPiece[] = [];
   for (let index = 0; index < path.length; index++) {
     const at = path[index] as Found;
@@ -138,10 +139,12 @@ interface Place {
   units: number;
 }
 
-/** What the newest headers say was synced. It need not be read to be believed. */
-async function newestClaim(start: LogStart, path: Found[]): Promise<Place> {
-  for (let index = path.length - 1; index >= 0; index--) {
-    const at = path[index] as Found;
+/**
+ * What the newest headers say was synced. It need not be read to be believed, nor be reachable: what was
+ * synced once stays so, and a segment that is missing below leaves only this trace.
+ */
+async function newestClaim(start: LogStart, found: Map<number, Found>): Promise<Place> {
+  for (const at of [...found.values()].sort((a, b) => b.number - a.number)) {
     const from = firstBatch(start, at);
     const scan = await scanBatches(at.handle, {
       log: start.log,

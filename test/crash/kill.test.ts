@@ -12,9 +12,10 @@ import { openLocalStore } from "../../src/control/local-store.ts";
 import { createNodeHost } from "../../src/host/node/node-host.ts";
 import { connectControl } from "../../src/http/control-client.ts";
 import { connectNbd, type NbdClient } from "../../src/nbd/client.ts";
+import { isSoak } from "../support/soak.ts";
 
 /** Times the server is killed; the whole number when nothing else is said. */
-const kills = Number(process.env.KELPIE_KILLS ?? 50);
+const kills = Number(process.env.KELPIE_KILLS ?? (isSoak ? 300 : 50));
 const firstSeed = Number(process.env.KELPIE_KILL_SEED ?? Math.floor(Math.random() * 1e9));
 const blockBytes = 4096;
 const blocks = 2048;

@@ -4,12 +4,12 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import type { CallOutput, VdiEntry } from "../../src/control/calls.ts";
 import { Scratch, ServerProcess } from "../support/server-process.ts";
+import { isSoak } from "../support/soak.ts";
 import { requireTool, runTool } from "../support/tools.ts";
 
 const noFio = requireTool("fio", "fio");
-const isSoak = process.env.KELPIE_SOAK === "1";
 
-/** KELPIE_SOAK=1 takes five minutes: `npm test -- fio-snapshots --limit-s=600`. */
+/** The long form takes five minutes: `npm run soak -- fio-snapshots`. */
 const rounds = isSoak ? 10 : 1;
 const secondsPerRound = isSoak ? 30 : 8;
 const snapshotEveryMs = 1000;

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { isSoak } from "../support/soak.ts";
 import { StoreWorld } from "./store-world.ts";
 
-const worlds = Number(process.env.KELPIE_MODEL_WORLDS ?? 12);
+const worlds = Number(process.env.KELPIE_MODEL_WORLDS ?? (isSoak ? 300 : 12));
 const firstSeed = Number(process.env.KELPIE_MODEL_SEED ?? 1);
 
 test("random histories with crashes leave what the model allows", async () => {

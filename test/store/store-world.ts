@@ -24,6 +24,9 @@ export const blocks = [
   1024 * 1024 + 6,
 ];
 
+/** All that writes of up to six blocks can touch, in runs that are read at once. */
+const runs = runsOf(blocks.flatMap((block) => Array.from({ length: 6 }, (_, at) => block + at)));
+
 /** What a block holds: 0 for zeros, else the number its bytes are made of. */
 export type Content = Map<number, number>;
 
@@ -344,14 +347,13 @@ export class StoreWorld {
 
   async #read(point: Point): Promise<Content> {
     const found: Content = new Map();
-    const wanted = new Set(
-      blocks.flatMap((block) => Array.from({ length: 7 }, (_, at) => block + at)),
-    );
-    for (const block of wanted) {
-      const target = Buffer.alloc(blockBytes, 0xee);
-      await this.store.read(point, { target, first: block });
-      const number = numberOf(target);
-      if (number !== 0) found.set(block, number);
+    for (const { first, count } of runs) {
+      const target = Buffer.alloc(count * blockBytes, 0xee);
+      await this.store.read(point, { target, first });
+      for (let at = 0; at < count; at++) {
+        const number = numberOf(target.subarray(at * blockBytes, (at + 1) * blockBytes));
+        if (number !== 0) found.set(first + at, number);
+      }
     }
     return found;
   }
@@ -385,4 +387,14 @@ function differenceOf(found: Content, expected: Content): string {
     if (!expected.has(block)) differences.push(`${block}: ${number} not a hole`);
   }
   return differences.slice(0, 5).join("; ");
+}
+
+function runsOf(numbers: readonly number[]): { first: number; count: number }[] {
+  const found: { first: number; count: number }[] = [];
+  for (const number of [...new Set(numbers)].sort((a, b) => a - b)) {
+    const last = found.at(-1);
+    if (last !== undefined && last.first + last.count === number) last.count++;
+    else found.push({ first: number, count: 1 });
+  }
+  return found;
 }
