@@ -41,7 +41,13 @@ export function readBlocks(
     const slot = block % chunkBlocks;
     const run = runLength(chunk, slot, Math.min(count - done, chunkBlocks - slot));
     const target = range.target.subarray(done * blockBytes, (done + run) * blockBytes);
-    const read = readRun(source, map, { chunk, slot, block, target });
+    let read: Completion<void>;
+    try {
+      read = readRun(source, map, { chunk, slot, block, target });
+    } catch (error) {
+      // Reads that are under way must be waited for all the same.
+      return settle(pending, Promise.reject(error));
+    }
     if (isPending(read)) {
       pending ??= [];
       pending.push(read);

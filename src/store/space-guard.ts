@@ -54,7 +54,8 @@ export class SpaceGuard {
     const left = this.freeBytes - cost - this.reserveBytes;
     const near = left < 8 * this.reserveBytes;
     if (this.#clock.monotonicMs() - this.#checkedMs > (near ? checkNearMs : checkMs)) {
-      void this.check();
+      // A figure that cannot be had now leaves the last one in force, and is asked for again.
+      this.check().catch(() => {});
     }
     if (left < 0) {
       this.#isShort = true;

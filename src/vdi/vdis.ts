@@ -29,6 +29,8 @@ export class Vdis {
   readonly #retention: Retention;
   readonly #locks = new NameLocks();
   readonly #volumes = new Map<string, Volume>();
+  /** Discarded tips that are being brought back or given up just now: never both. */
+  readonly #claimed = new Set<number>();
 
   static async open(
     settings: VdisSettings,
@@ -170,16 +172,7 @@ export class Vdis {
     return this.#locks.run([name, target], async () => {
       const found = this.#findDiscarded(name, point);
       if (as !== undefined) this.#mustBeFree(as);
-      const to = { kind: "existing" as const, point: this.store.point(found.point) };
-      const tip = to.point.id;
-      if (!this.registry.working.has(target)) {
-        await this.#commit([], [{ type: "create", name: target, tip }]);
-        return;
-      }
-      this.#mayMove(target, to.point.sizeBytes, live);
-      const note: Note = { type: "replace", name: target, tip, why: "undelete" };
-      const requests = [{ tip: this.volume(target).tip, to }];
-      await this.#behindBarrier([target], () => this.store.move(requests, [note]));
+      await this.#claiming([found.point], () => this.#bringBack(found.point, target, live));
     });
   }
 
@@ -214,6 +207,8 @@ export class Vdis {
       this.#mustNotBeUsed(name, "flatten");
       const id = this.store.allocateId();
       const { sizeBytes } = point;
+      await this.volume(name).tip.log?.drained();
+      const before = point.map.share();
       await this.#commit([{ type: "point", id, parent: 0, sizeBytes }], []);
       const tip = this.store.tip(this.store.point(id));
       try {
@@ -223,9 +218,11 @@ export class Vdis {
         await this.store.closeTip(tip);
         const to = { kind: "existing" as const, point: tip.point };
         const note: Note = { type: "replace", name, tip: id, why: "flatten" };
-        await this.#behindBarrier([name], () =>
-          this.store.move([{ tip: this.volume(name).tip, to }], [note]),
-        );
+        await this.#behindBarrier([name], async () => {
+          // Whoever wrote may be gone by now. Any write since has made a new root.
+          if (point.map.root !== before) throw writtenMeanwhile(name);
+          await this.store.move([{ tip: this.volume(name).tip, to }], [note]);
+        });
       } catch (error) {
         await this.store.closeTip(tip);
         await this.#commit([{ type: "delete", id }], []);
@@ -249,15 +246,36 @@ export class Vdis {
     return this.store.commit(changes, notes);
   }
 
-  async #purge(points: readonly number[]): Promise<void> {
-    const notes: Note[] = [];
-    const changes: PointChange[] = [];
-    for (const point of points) {
-      if (!this.registry.discarded.has(point)) continue;
-      notes.push({ type: "purge", point });
-      changes.push({ type: "delete", id: point });
+  async #bringBack(tip: number, target: string, live: boolean): Promise<void> {
+    const point = this.store.point(tip);
+    if (!this.registry.working.has(target)) {
+      await this.#commit([], [{ type: "create", name: target, tip }]);
+      return;
     }
-    if (notes.length > 0) await this.#commit(changes, notes);
+    this.#mayMove(target, point.sizeBytes, live);
+    const note: Note = { type: "replace", name: target, tip, why: "undelete" };
+    const requests = [{ tip: this.volume(target).tip, to: { kind: "existing" as const, point } }];
+    await this.#behindBarrier([target], () => this.store.move(requests, [note]));
+  }
+
+  async #purge(points: readonly number[]): Promise<void> {
+    const free = points.filter(
+      (point) => this.registry.discarded.has(point) && !this.#claimed.has(point),
+    );
+    if (free.length === 0) return;
+    const notes = free.map((point): Note => ({ type: "purge", point }));
+    const changes = free.map((id): PointChange => ({ type: "delete", id }));
+    await this.#claiming(free, () => this.#commit(changes, notes));
+  }
+
+  /** Must begin in the turn in which the points were looked at. */
+  async #claiming(points: readonly number[], action: () => Promise<void>): Promise<void> {
+    for (const point of points) this.#claimed.add(point);
+    try {
+      await action();
+    } finally {
+      for (const point of points) this.#claimed.delete(point);
+    }
   }
 
   async #behindBarrier<T>(names: readonly string[], action: () => Promise<T>): Promise<T> {
@@ -285,6 +303,9 @@ export class Vdis {
     const found = this.registry
       .discardedOf(name)
       .find((entry) => point === undefined || entry.point === point);
+    if (found !== undefined && this.#claimed.has(found.point)) {
+      throw new KelpieError("busy", `what is discarded of "${name}" is being purged`);
+    }
     if (found !== undefined) return found;
     const what = point === undefined ? "nothing discarded" : `no discarded tip ${point}`;
     throw new KelpieError("not-found", `disk "${name}" has ${what} to bring back`, {
@@ -335,6 +356,12 @@ export function attachmentKey(name: string, snapId: number): string {
 function mustDiffer(names: readonly string[]): void {
   const twice = names.find((name, at) => names.indexOf(name) !== at);
   if (twice !== undefined) throw new KelpieError("invalid", `disk "${twice}" is named twice`);
+}
+
+function writtenMeanwhile(name: string): KelpieError {
+  return new KelpieError("busy", `disk "${name}" was written while it was being flattened`, {
+    remedy: "Do it again when nobody uses the disk.",
+  });
 }
 
 function clientsText(count: number): string {

@@ -140,7 +140,8 @@ export class Volume implements BlockDevice {
 
   #zeroBlocks(start: number, length: number, kind: "hole" | "zero"): Completion<void> {
     const { first, count } = blocksOf(start, length);
-    if (this.#partial.count === 0) return this.tip.zero(first, count, kind);
+    // Always held: it may take several appends, and a write of a part of a block must not read before
+    // one of them and write after it.
     return this.#holding({ first, count, mode: "shared" }, () => this.tip.zero(first, count, kind));
   }
 

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createMemoryHost } from "../../sim/memory-host.ts";
 import { openDirectoryBackend } from "../../src/store/backend/directory.ts";
+import { segmentKey } from "../../src/store/keys.ts";
 import { Vdis } from "../../src/vdi/vdis.ts";
 import { StoreWorld } from "./store-world.ts";
 
@@ -115,6 +116,31 @@ test("a checkpoint that failed half-way is followed by one that does not", async
   await world.check();
 });
 
+test("a read that fails at once still waits for the reads it has begun", async () => {
+  const world = new StoreWorld(1);
+  await world.open();
+  await world.addDisk("a");
+  const disk = diskOf(world);
+  await disk.tip.write([filled(1)], 0);
+  await world.snapshot([disk]);
+  await disk.tip.write([filled(2)], 1);
+  await firstByte(world, disk.tip.point.id, 1);
+  await flipLastBit(world);
+  // The first block's segment has yet to be opened, which takes a while and then fails.
+  world.host.files.fail({ operation: "open" });
+  let opened = false;
+  world.host.files.before = ({ operation }) => {
+    if (operation !== "open") return undefined;
+    return turns(5).then(() => {
+      opened = true;
+    });
+  };
+  const target = Buffer.alloc(2 * blockBytes);
+  const point = world.store.point(disk.tip.point.id);
+  await assert.rejects(async () => world.store.read(point, { target, first: 0 }));
+  assert.ok(opened, "the read settled while a part of it was under way");
+});
+
 function diskOf(world: StoreWorld) {
   const [disk] = world.disks;
   assert.ok(disk !== undefined);
@@ -124,6 +150,19 @@ function diskOf(world: StoreWorld) {
 async function openVdis(host: ReturnType<typeof createMemoryHost>): Promise<Vdis> {
   const backend = await openDirectoryBackend({ root: "/store" }, host);
   return Vdis.open({ directory: "/store", create: true }, { host, backend });
+}
+
+/** Of the newest segment's last block. */
+async function flipLastBit(world: StoreWorld): Promise<void> {
+  const segment = [...world.store.state.segments.values()].at(-1);
+  assert.ok(segment !== undefined);
+  const key = segmentKey(segment.log, segment.number);
+  const handle = await world.host.files.open(`/store/${key}`, { access: "write" });
+  const at = (await handle.size()) - 1;
+  const byte = Buffer.alloc(1);
+  await handle.read(byte, at);
+  await handle.write([Buffer.of((byte[0] as number) ^ 1)], at);
+  await handle.close();
 }
 
 async function cleanedBodies(world: StoreWorld): Promise<number> {
