@@ -47,7 +47,7 @@ interface Captured {
 export class Checkpointer {
   readonly #components: CheckpointComponents;
   #number: number;
-  /** Root references of the newest checkpoint that this process wrote. */
+  /** Root references of the newest checkpoint, if it has all that the maps in memory stand on. */
   roots: number[] | undefined;
   /** Segments below it in each log, by log, are not needed for recovery by the newest checkpoint. */
   #floors = new Map<number, number>();
@@ -83,6 +83,8 @@ export class Checkpointer {
         const reference = await writer.store(root);
         points.push([row[0], row[1], row[2], row[3], reference, row[5], row[6]]);
       }
+      // From here on nodes in memory may stand where no checkpoint leads yet: no map may be cleaned.
+      this.roots = undefined;
       await writer.finish();
     } finally {
       // A number once tried is not used again, whatever became of it.

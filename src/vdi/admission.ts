@@ -6,9 +6,11 @@ import { type Completion, isPending } from "../base/completion.ts";
  */
 export class Admission {
   #inside = 0;
+  /** Who holds it shut: a rollback, and perhaps the closing of the store meanwhile. */
+  #closers = 0;
   #shut: Promise<void> | undefined;
   #open: (() => void) | undefined;
-  #drained: (() => void) | undefined;
+  #drained: (() => void)[] = [];
 
   run<T>(request: () => Completion<T>): Completion<T> {
     if (this.#shut !== undefined) return this.#shut.then(() => this.run(request));
@@ -17,23 +19,26 @@ export class Admission {
     this.#inside++;
     return done.finally(() => {
       this.#inside--;
-      if (this.#inside === 0) this.#drained?.();
+      if (this.#inside > 0) return;
+      for (const resolve of this.#drained.splice(0)) resolve();
     });
   }
 
-  /** Shuts the door; completes when nobody is inside. */
+  /** Shuts the door; completes when nobody is inside. Each is followed by one `open`. */
   close(): Promise<void> {
+    this.#closers++;
     this.#shut ??= new Promise((resolve) => {
       this.#open = resolve;
     });
     if (this.#inside === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#drained = resolve;
+      this.#drained.push(resolve);
     });
   }
 
+  /** It opens when the last who shut it says so. */
   open(): void {
-    this.#drained = undefined;
+    if (--this.#closers > 0) return;
     this.#shut = undefined;
     this.#open?.();
     this.#open = undefined;
