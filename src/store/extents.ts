@@ -9,6 +9,12 @@ export interface BlockExtent {
   value: number;
 }
 
+/**
+ * Chunks gone through block by block for one answer: 8 GiB, which takes some 20 ms. An answer may end
+ * before the range that was asked about; who wants more asks again.
+ */
+const walkedMax = 2048;
+
 export interface BlockRange {
   first: number;
   count: number;
@@ -55,7 +61,8 @@ export async function changedExtents(
 ): Promise<BlockExtent[]> {
   const extents = new ExtentBuilder(range.extentsMax);
   const end = range.first + range.count;
-  for (let block = range.first; block < end && !extents.isFull; ) {
+  let walked = 0;
+  for (let block = range.first; block < end && !extents.isFull && walked < walkedMax; ) {
     const index = Math.floor(block / chunkBlocks);
     const shared = sharedFrom(a, b, index);
     if (shared > 0) {
@@ -68,6 +75,7 @@ export async function changedExtents(
     const until = Math.min(end, (index + 1) * chunkBlocks);
     if (left?.words === undefined && left !== undefined) continue;
     if (right?.words === undefined && right !== undefined) continue;
+    walked++;
     for (; block < until; block++) {
       extents.add(sameBlock(left, right, block % chunkBlocks) ? 0 : 1, 1);
     }
@@ -109,7 +117,8 @@ async function eachChunk(
   valueAt: (chunk: Chunk | undefined, slot: number) => number,
 ): Promise<void> {
   const end = range.first + range.count;
-  for (let block = range.first; block < end && !extents.isFull; ) {
+  let walked = 0;
+  for (let block = range.first; block < end && !extents.isFull && walked < walkedMax; ) {
     const index = Math.floor(block / chunkBlocks);
     let chunk = map.lookup(index);
     if (chunk === "absent") chunk = await map.load(index);
@@ -127,7 +136,9 @@ async function eachChunk(
       // All of it is alike: a disk of zeros has a quarter of a million of these in a TiB.
       extents.add(valueAt(chunk, 0), until - block);
       block = until;
+      continue;
     }
+    walked++;
     for (; block < until; block++) extents.add(valueAt(chunk, block % chunkBlocks), 1);
   }
 }

@@ -285,10 +285,7 @@ export class Store {
     const { backend, host, lock } = this.#components;
     await this.#maintenance.stop();
     try {
-      for (const { log, writer } of [...this.state.logs.values()]) {
-        await writer?.close();
-        this.state.logs.delete(log);
-      }
+      await this.#closeLogs();
       await this.#purger.settled();
       await this.#checkpointer.write();
     } catch (error) {
@@ -301,6 +298,20 @@ export class Store {
       await backend.close();
       await lock?.release();
     }
+  }
+
+  /** All of them, also after one failed; then there is no checkpoint, and the next open recovers. */
+  async #closeLogs(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const { log, writer } of [...this.state.logs.values()]) {
+      try {
+        await writer?.close();
+        this.state.logs.delete(log);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   }
 
   #openLog(tip: Tip): Promise<LogWriter> {

@@ -16,6 +16,8 @@ import type { SpaceGuard } from "./space-guard.ts";
 /** Blocks of one operation, so that a batch stays within its limits. */
 const operationBlocksMax = 1024;
 const pageBlocks = pageChunks * chunkBlocks;
+/** Blocks made zero by one operation: 1 GiB, whose map takes 3 MiB of memory at most. */
+const zeroBlocksMax = 256 * chunkBlocks;
 
 export interface TipComponents {
   source: BlockSource;
@@ -86,22 +88,31 @@ export class Tip implements LogSink {
       const pageIndex = Math.floor(block / pageBlocks);
       const pageEnd = Math.min(end, (pageIndex + 1) * pageBlocks);
       if (this.point.map.root.pages === undefined) await this.point.map.load(0);
-      if (!(kind === "hole" && this.point.map.pageIsEmpty(pageIndex))) {
-        operations.push({
-          kind: entryKind[kind],
-          block,
-          count: pageEnd - block,
-          chunks: [],
-          crcs: noCrcs,
-        });
+      const isEmpty = kind === "hole" && this.point.map.pageIsEmpty(pageIndex);
+      for (; !isEmpty && block < pageEnd; ) {
+        const pieceEnd = Math.min(pageEnd, (Math.floor(block / zeroBlocksMax) + 1) * zeroBlocksMax);
+        const count = pieceEnd - block;
+        if (kind === "zero" || !this.#isHole(block, count)) {
+          operations.push({ kind: entryKind[kind], block, count, chunks: [], crcs: noCrcs });
+        }
+        block = pieceEnd;
       }
       block = pageEnd;
     }
-    // One after the other: each may need a page's worth of map, and flushes go in between.
+    // One after the other: flushes and other writers go in between.
     for (const operation of operations) {
       const log = this.log ?? (await this.#openLog());
       await log.append(operation);
     }
+  }
+
+  /** Whether nothing is mapped there, as far as can be told without loading anything. */
+  #isHole(block: number, count: number): boolean {
+    const last = Math.floor((block + count - 1) / chunkBlocks);
+    for (let index = Math.floor(block / chunkBlocks); index <= last; index++) {
+      if (this.point.map.lookup(index) !== undefined) return false;
+    }
+    return true;
   }
 
   /** Makes a hole of all from the end of the disk to where it ended before. */
@@ -149,7 +160,7 @@ export class Tip implements LogSink {
         loads ??= [];
         loads.push(map.load(index));
       }
-      assert(kind === entryKind.data || count <= pageBlocks);
+      assert(kind === entryKind.data || count <= zeroBlocksMax);
     }
     return loads === undefined ? undefined : allSettled(loads);
   }

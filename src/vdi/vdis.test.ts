@@ -244,3 +244,31 @@ test("a disk that shrank and grew reads zeros where it was cut off, also after a
     await next.vdis.close();
   }
 });
+
+test("a flatten that a crash cut off leaves no point behind", async () => {
+  const { host, vdis } = await openMemoryVdis();
+  await vdis.create("base", 2 ** 26);
+  await vdis.volume("base").write(filled(1), 0);
+  await vdis.snapshot(["base"], "s");
+  await vdis.clone("base", "s", "c");
+  const points = vdis.store.state.points.size;
+  // The copy has its point and part of its data; the record that swaps it in never comes.
+  let crashed = false;
+  host.files.before = ({ operation, path }) => {
+    if (operation !== "link" || !path.includes("catalog") || !crashed) return;
+    return new Promise(() => {});
+  };
+  const flatten = vdis.flatten("c", {
+    progress: () => {
+      crashed = true;
+    },
+  });
+  flatten.catch(() => {});
+  for (let turn = 0; turn < 200; turn++) await new Promise(setImmediate);
+  assert.ok(crashed);
+  const again = await openMemoryVdis({}, host.files.crashKeepingEverything());
+  const { state } = again.vdis.store;
+  assert.equal(state.points.size, points + 1, "the copy's point was there");
+  assert.equal(state.deletedPoints.size, 1, "and is deleted");
+  assert.equal(await byteAt(again.vdis.volume("c"), 0), 1);
+});

@@ -38,6 +38,7 @@ export class Vdis {
   ): Promise<Vdis> {
     const registry = new VdiRegistry();
     const store = await Store.open(settings, { ...components, registry });
+    await deleteOrphans(store, registry);
     return new Vdis({ store, registry, host: components.host, keep: settings.keepDiscarded });
   }
 
@@ -78,7 +79,7 @@ export class Vdis {
     return volume;
   }
 
-  create(name: string, sizeBytes: number): Promise<void> {
+  async create(name: string, sizeBytes: number): Promise<void> {
     checkName(name);
     checkSize(sizeBytes);
     return this.#locks.run([name], async () => {
@@ -89,7 +90,7 @@ export class Vdis {
     });
   }
 
-  clone(source: string, snapshot: string, name: string): Promise<void> {
+  async clone(source: string, snapshot: string, name: string): Promise<void> {
     checkName(name);
     return this.#locks.run([source, name], async () => {
       this.#mustBeFree(name);
@@ -102,7 +103,7 @@ export class Vdis {
   }
 
   /** One snapshot of each disk, all of one moment, while they are written. */
-  snapshot(names: readonly string[], tag = ""): Promise<void> {
+  async snapshot(names: readonly string[], tag = ""): Promise<void> {
     if (tag !== "") checkTag(tag);
     mustDiffer(names);
     return this.#locks.run(names, async () => {
@@ -122,7 +123,7 @@ export class Vdis {
    * Puts a new working VDI on a snapshot of each disk, in one step. Newer snapshots stay, no snapshot is
    * made, and the old working VDI can be brought back until it is purged.
    */
-  rollback(names: readonly string[], snapshot: string, live: boolean): Promise<void> {
+  async rollback(names: readonly string[], snapshot: string, live: boolean): Promise<void> {
     mustDiffer(names);
     return this.#locks.run(names, async () => {
       const moves = names.map((name) => {
@@ -185,7 +186,7 @@ export class Vdis {
     return points.length;
   }
 
-  resize(name: string, sizeBytes: number, shrink: boolean): Promise<void> {
+  async resize(name: string, sizeBytes: number, shrink: boolean): Promise<void> {
     checkSize(sizeBytes);
     return this.#locks.run([name], async () => {
       const point = this.point(name);
@@ -351,6 +352,23 @@ export class Vdis {
 /** Under which snapshots are listed in `attachments`; a working VDI is under its name. */
 export function attachmentKey(name: string, snapId: number): string {
   return `${name}\0${snapId}`;
+}
+
+/** Points that no name leads to: a flatten that a crash cut off. */
+async function deleteOrphans(store: Store, registry: VdiRegistry): Promise<void> {
+  const named = new Set([...registry.working.values()].map((entry) => entry.tip));
+  const orphans = [...store.state.points.values()].filter(
+    ({ id, deleted }) =>
+      !deleted &&
+      !named.has(id) &&
+      registry.snapshotAt(id) === undefined &&
+      !registry.discarded.has(id),
+  );
+  if (orphans.length === 0) return;
+  await store.commit(
+    orphans.map(({ id }) => ({ type: "delete" as const, id })),
+    [],
+  );
 }
 
 function mustDiffer(names: readonly string[]): void {

@@ -5,6 +5,7 @@ import type { Files } from "../../host/files.ts";
 import type { Log } from "../../host/log.ts";
 import type { Timers } from "../../host/timers.ts";
 import { blockUnits, unitBytes } from "../formats/batch.ts";
+import { chunkBlocks } from "../formats/map-node.ts";
 import type { AppendOperation, LogSink, LogWriterSettings } from "./append.ts";
 import { type EncodedBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
 import { readBack } from "./read-back.ts";
@@ -24,6 +25,8 @@ interface FlushWaiter {
 /** Blocks gathered into one batch, from operations that wait at the same time. */
 const gatherBlocksMax = 512;
 const gatherOperationsMax = 1024;
+/** Chunks of the map that they may need at the same time, at 12 KiB each: far below its limit. */
+const gatherChunksMax = 1024;
 /**
  * Batches appended in one turn of the event loop. Small appends complete at once, so a program that
  * writes in a loop would otherwise never let a sync, a timer or another client have its turn.
@@ -208,11 +211,12 @@ export class LogWriter {
   }
 
   #take(): Waiting[] {
-    let blocks = 0;
-    let count = 0;
+    let [blocks, chunks, count] = [0, 0, 0];
     for (const operation of this.#queue) {
-      blocks += operation.chunks.length === 0 ? 0 : operation.count;
-      if (count > 0 && (blocks > gatherBlocksMax || count >= gatherOperationsMax)) break;
+      blocks += operation.crcs.length;
+      chunks += Math.ceil(operation.count / chunkBlocks);
+      const isFull = blocks > gatherBlocksMax || chunks > gatherChunksMax;
+      if (count > 0 && (isFull || count >= gatherOperationsMax)) break;
       count++;
     }
     if (count === this.#queue.length) {
