@@ -1,7 +1,7 @@
 import { isKelpieError, KelpieError } from "../base/errors.ts";
 import type { FileHandle } from "../host/files.ts";
 import type { Backend } from "./backend/backend.ts";
-import { entryKind, entryOfWords, unitBytes } from "./formats/batch.ts";
+import { batchSeed, entryKind, entryOfWords, unitBytes } from "./formats/batch.ts";
 import { encodeBodyIndex, segmentBodyKind } from "./formats/body.ts";
 import { chunkBlocks } from "./formats/map-node.ts";
 import { segmentKey } from "./keys.ts";
@@ -202,6 +202,7 @@ async function rawSummary(handle: FileHandle, segment: Segment) {
   if (header === undefined) throw new KelpieError("corrupt", `${key} has no valid header`);
   const scan = await scanBatches(handle, {
     ...name,
+    seed: batchSeed(header.storeId),
     units: 1,
     previous: header.crc,
     verifyFromUnits: Number.POSITIVE_INFINITY,

@@ -1,5 +1,5 @@
 import { KelpieError } from "../base/errors.ts";
-import { entryKind, entryOfWords, unitBytes } from "./formats/batch.ts";
+import { batchSeed, entryKind, entryOfWords, unitBytes } from "./formats/batch.ts";
 import { decodeBodyIndex, mapBodyKind, segmentBodyKind } from "./formats/body.ts";
 import { decodeCatalogRecord } from "./formats/catalog-record.ts";
 import { decodeCheckpoint } from "./formats/checkpoint.ts";
@@ -78,6 +78,7 @@ async function segmentLines(store: Store, key: string): Promise<string[]> {
     const scan = await scanBatches(handle, {
       log,
       segment: name.number,
+      seed: batchSeed(header.storeId),
       units: 1,
       previous: header.crc,
       verifyFromUnits: 0,

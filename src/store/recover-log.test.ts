@@ -162,6 +162,19 @@ test("damage before what had been synced is reported, and cut only if it is acce
   assert.ok((await contentOf(copy)).size > 0);
 });
 
+test("a damaged header before what had been synced is told by the headers behind it", async () => {
+  const contents = await written(12, { flushAt: [9] });
+  const bytes = Buffer.from(contents.get(name(0)) as Uint8Array);
+  // The fourth batch's header: nothing leads from there to the claims that come later.
+  const at = unit + 3 * batchBytes + 100;
+  bytes[at] = (bytes[at] as number) ^ 1;
+  contents.set(name(0), bytes);
+  const files = await filesWith(contents);
+  const { damage } = await recoverFrom(files);
+  assert.match(damage ?? "", /breaks off at/);
+  assert.deepEqual(await files.readFile(`${directory}/${name(0)}`), new Uint8Array(bytes));
+});
+
 test("recovery that is cut off at any operation leaves the same to recover", async () => {
   const contents = await written(9, { segmentBytesMax: 20 * 1024, flushAt: [2] });
   const last = [...contents.keys()].sort().at(-1) as string;

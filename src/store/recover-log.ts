@@ -1,9 +1,15 @@
 import type { FileHandle, Files } from "../host/files.ts";
 import type { Backend } from "./backend/backend.ts";
-import { entryWords, unitBytes } from "./formats/batch.ts";
+import { batchSeed, entryWords, unitBytes } from "./formats/batch.ts";
 import { continuesNothing, type SegmentHeader, type Summary } from "./formats/segment.ts";
 import { logPrefix, parseNumbered, segmentKey } from "./keys.ts";
-import { isLater, readSeal, readSegmentHeader, scanBatches } from "./log/segment-scan.ts";
+import {
+  claimBeyond,
+  isLater,
+  readSeal,
+  readSegmentHeader,
+  scanBatches,
+} from "./log/segment-scan.ts";
 import { pathOf } from "./segment-reader.ts";
 
 /** What a segment holds beyond the checkpoint. */
@@ -146,14 +152,24 @@ interface Place {
 async function newestClaim(start: LogStart, found: Map<number, Found>): Promise<Place> {
   for (const at of [...found.values()].sort((a, b) => b.number - a.number)) {
     const from = firstBatch(start, at);
+    const seed = batchSeed(at.header.storeId);
     const scan = await scanBatches(at.handle, {
       log: start.log,
       segment: at.number,
+      seed,
       ...from,
       verifyFromUnits: Number.POSITIVE_INFINITY,
       limitUnits: Number.POSITIVE_INFINITY,
     });
-    if (scan.synced.units > 0) return scan.synced;
+    const beyond = await claimBeyond(at.handle, {
+      log: start.log,
+      segment: at.number,
+      seed,
+      units: scan.endUnits,
+    });
+    const { synced } = scan;
+    const newest = isLater(beyond.segment, beyond.units, synced) ? beyond : synced;
+    if (newest.units > 0) return newest;
   }
   return { segment: 0, units: 0 };
 }
@@ -182,6 +198,7 @@ async function readPiece(
   }
   const scan = await scanBatches(at.handle, {
     ...name,
+    seed: batchSeed(at.header.storeId),
     ...from,
     verifyFromUnits: isSynced ? Infinity : at.number === synced.segment ? synced.units : 0,
     limitUnits,

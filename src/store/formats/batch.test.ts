@@ -9,6 +9,7 @@ import {
   batchEntriesMax,
   batchHeaderIsValid,
   batchHeaderUnits,
+  batchSeed,
   batchTables,
   encodeBatchHeader,
   entryKind,
@@ -19,6 +20,7 @@ import {
 } from "./batch.ts";
 import { wordsOf } from "./segment.ts";
 
+const seed = batchSeed(Buffer.alloc(16, 7));
 const u32 = fc.integer({ min: 0, max: 0xffffffff });
 const u53 = fc.maxSafeNat();
 const placeArbitrary: fc.Arbitrary<BatchPlace> = fc.record({
@@ -52,11 +54,11 @@ const goldenEntries: BatchEntry[] = [
 const goldenCrcs = [0x11111111, 0x22222222, 0x33333333];
 
 test("a batch header has the bytes that the table says", () => {
-  const { header, crc } = encodeBatchHeader(goldenPlace, goldenEntries, goldenCrcs);
+  const { header, crc } = encodeBatchHeader(goldenPlace, goldenEntries, goldenCrcs, seed);
   assert.equal(header.length, 512);
   const golden = [
     "4b4c5042 0100 0100 0200000001000000 03000000 64000000 efbeadde 04000000 03000000",
-    "02000000 4d000000 00 000000 00000000 0000000000000000 85f18181",
+    "02000000 4d000000 00 000000 00000000 0000000000000000 cc0f4e94",
     "05000000 0100 0100 02000000 65000000",
     "09000000 0000 0200 70110100 00000000",
     "01000000 0000 0300 01000000 00000000",
@@ -66,13 +68,13 @@ test("a batch header has the bytes that the table says", () => {
   const expected = Buffer.alloc(512);
   Buffer.from(golden.join("").replaceAll(" ", ""), "hex").copy(expected);
   assert.equal(header.toString("hex"), expected.toString("hex"));
-  assert.equal(crc, 0x8181f185);
+  assert.equal(crc, 0x944e0fcc);
 });
 
 /** All that a reader takes out of a header. */
 function decode(bytes: Buffer) {
   const header = peekBatchHeader(bytes);
-  if (header === undefined || !batchHeaderIsValid(bytes, header)) return undefined;
+  if (header === undefined || !batchHeaderIsValid(bytes, header, seed)) return undefined;
   const tables = batchTables(bytes, header);
   const words = wordsOf(tables.entries);
   const entries = Array.from({ length: header.entryCount }, (_, at) => entryOfWords(words, at));
@@ -84,7 +86,7 @@ test("a batch header gives back its place, entries and checksums", () => {
     fc.property(placeArbitrary, fc.array(entryArbitrary, { maxLength: 40 }), (place, entries) => {
       const blocks = entries.reduce((sum, { kind, count }) => sum + (kind === 1 ? count : 0), 0);
       const crcs = Array.from({ length: blocks }, (_, at) => (at * 2654435761) >>> 0);
-      const { header, crc } = encodeBatchHeader(place, entries, crcs);
+      const { header, crc } = encodeBatchHeader(place, entries, crcs, seed);
       const found = decode(header);
       assert.ok(found !== undefined);
       const counts = { entryCount: entries.length, blockCount: blocks, crc };
@@ -102,15 +104,15 @@ test("a batch header gives back its place, entries and checksums", () => {
 });
 
 test("a damaged or truncated batch header is no batch header", () => {
-  checkDamage(encodeBatchHeader(goldenPlace, goldenEntries, goldenCrcs).header, decode, 600);
+  checkDamage(encodeBatchHeader(goldenPlace, goldenEntries, goldenCrcs, seed).header, decode, 600);
 });
 
 /** A header with a field changed and its checksum right again. */
 function forged(change: (header: Buffer) => void): Buffer {
-  const { header } = encodeBatchHeader(goldenPlace, goldenEntries, goldenCrcs);
+  const { header } = encodeBatchHeader(goldenPlace, goldenEntries, goldenCrcs, seed);
   header.writeUInt32LE(0, 60);
   change(header);
-  header.writeUInt32LE(crc32(header), 60);
+  header.writeUInt32LE(crc32(header, seed), 60);
   return header;
 }
 
@@ -124,6 +126,11 @@ test("what another version may mean is not taken for a batch of this one", () =>
     ["kind 0", (header) => header.writeUInt16LE(0, 64 + 6)],
   ];
   for (const [what, change] of changes) assert.equal(decode(forged(change)), undefined, what);
+});
+
+test("a header that does not know the store's id is not one of its headers", () => {
+  const { header } = encodeBatchHeader(goldenPlace, goldenEntries, goldenCrcs, seed + 1);
+  assert.equal(decode(header), undefined);
 });
 
 test("counts and positions that do not add up are refused, however large", () => {

@@ -22,7 +22,8 @@ import { assert } from "../../base/assert.ts";
  * | 45     | 3    |               | zero                                                           |
  * | 48     | 4    | keyId         | reserved for encryption, zero                                  |
  * | 52     | 8    | salt          | reserved for encryption, zero                                  |
- * | 60     | 4    | crc           | CRC-32 of the whole header with this field zero                |
+ * | 60     | 4    | crc           | CRC-32, begun at that of the store's id, of the whole header   |
+ * |        |      |               | with this field zero                                           |
  * | 64     | 16·n | entries       | see below                                                      |
  * | …      | 4·m  | blockCrcs     | CRC-32 of each block, in order                                 |
  * | …      |      |               | zero up to a multiple of 512                                   |
@@ -31,7 +32,8 @@ import { assert } from "../../base/assert.ts";
  * that stay allocated), u32 number of blocks, u32 position of the first block if it is data, else 0.
  *
  * `previous` chains batches: a stale batch that stands behind a cut cannot continue what was
- * appended in the place of its predecessor.
+ * appended in the place of its predecessor. The store's id in `crc` makes sure that nothing a guest
+ * writes can pass for a header.
  */
 export const unitBytes = 512;
 export const blockUnits = 8;
@@ -69,11 +71,17 @@ export function batchHeaderUnits(entryCount: number, blockCount: number): number
   return Math.ceil((batchHeaderBytes + entryBytes * entryCount + 4 * blockCount) / unitBytes);
 }
 
+/** CRC-32 of the store's id: where the crc of every batch header of that store begins. */
+export function batchSeed(storeId: Uint8Array): number {
+  return crc32(storeId);
+}
+
 /** The header, and its crc. `crcs` has the checksum of each data block, in order. */
 export function encodeBatchHeader(
   place: BatchPlace,
   entries: readonly BatchEntry[],
   crcs: ArrayLike<number>,
+  seed: number,
 ): { header: Buffer; crc: number } {
   const blockCount = crcs.length;
   const headerUnits = batchHeaderUnits(entries.length, blockCount);
@@ -100,7 +108,7 @@ export function encodeBatchHeader(
   for (let index = 0; index < blockCount; index++, at += 4) {
     header.writeUInt32LE(crcs[index] as number, at);
   }
-  const crc = crc32(header);
+  const crc = crc32(header, seed);
   header.writeUInt32LE(crc, 60);
   return { header, crc };
 }
@@ -137,9 +145,9 @@ export function peekBatchHeader(bytes: Buffer): BatchHeader | undefined {
 }
 
 /** Checks a whole header against its crc, and that its entries add up. */
-export function batchHeaderIsValid(bytes: Buffer, header: BatchHeader): boolean {
+export function batchHeaderIsValid(bytes: Buffer, header: BatchHeader, seed: number): boolean {
   if (bytes.length !== header.headerUnits * unitBytes) return false;
-  const zeroed = crc32(bytes.subarray(64), crc32(zero4, crc32(bytes.subarray(0, 60))));
+  const zeroed = crc32(bytes.subarray(64), crc32(zero4, crc32(bytes.subarray(0, 60), seed)));
   if (zeroed !== header.crc) return false;
   let position = header.position + header.headerUnits;
   for (let index = 0; index < header.entryCount; index++) {

@@ -2,6 +2,7 @@ import type { FileHandle, Files } from "../../host/files.ts";
 import {
   type BatchEntry,
   batchHeaderUnits,
+  batchSeed,
   blockUnits,
   encodeBatchHeader,
   entryKind,
@@ -47,6 +48,8 @@ export class OpenSegment {
   readonly #summary = new SummaryBuilder();
   units = 1;
   #crc: number;
+  /** Where the checksums of its batch headers begin. */
+  readonly seed: number;
   /** Sealed, or given up: nothing more will be written to the file. */
   ended = false;
   /** Its directory entry is known to be durable. */
@@ -72,6 +75,7 @@ export class OpenSegment {
     });
     this.#header = bytes;
     this.#crc = crc;
+    this.seed = batchSeed(settings.storeId);
     segment.endUnits = 1;
     segment.bytes = unitBytes;
     this.syncedPlace = { segment: segment.number, units: 0, crc };
@@ -111,6 +115,7 @@ export class OpenSegment {
       },
       entries,
       crcs,
+      this.seed,
     );
     const chunks: Uint8Array[] = this.isEmpty ? [this.#header, header] : [header];
     for (const operation of operations) for (const chunk of operation.chunks) chunks.push(chunk);

@@ -24,6 +24,7 @@ export async function readBack(open: OpenSegment): Promise<AppendOperation[][]> 
   const scan = await scanBatches(open.handle, {
     log: open.segment.log,
     segment: open.segment.number,
+    seed: open.seed,
     units: startUnits,
     previous: from.crc,
     verifyFromUnits: 0,

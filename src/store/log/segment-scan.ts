@@ -62,6 +62,8 @@ export async function readSeal(
 export interface ScanFrom {
   log: number;
   segment: number;
+  /** Of the store: `batchSeed`. */
+  seed: number;
   /** First batch to look at, in units, and the crc that stands before it. */
   units: number;
   previous: number;
@@ -95,7 +97,7 @@ export async function scanBatches(handle: FileHandle, from: ScanFrom): Promise<S
     const end = units + header.headerUnits + header.blockCount * blockUnits;
     if (end > from.limitUnits) break;
     const whole = await reader.read(units * unitBytes, header.headerUnits * unitBytes);
-    if (whole === undefined || !batchHeaderIsValid(whole, header)) break;
+    if (whole === undefined || !batchHeaderIsValid(whole, header, from.seed)) break;
     const tables = batchTables(whole, header);
     const entries = wordsOf(tables.entries);
     const crcs = wordsOf(tables.crcs);
@@ -114,6 +116,33 @@ export async function scanBatches(handle: FileHandle, from: ScanFrom): Promise<S
     units = end;
   }
   return { summary: builder.summary(), endUnits: units, lastCrc: previous, synced };
+}
+
+/**
+ * What valid headers behind `from.units` say was synced, whether or not anything leads to them: there is
+ * none after an ordinary end, and after damage they tell of it.
+ */
+export async function claimBeyond(
+  handle: FileHandle,
+  from: Pick<ScanFrom, "log" | "segment" | "seed" | "units">,
+): Promise<{ segment: number; units: number }> {
+  const size = await handle.size();
+  const reader = new WindowReader(handle, size);
+  const synced = { segment: 0, units: 0 };
+  for (let units = from.units; (units + 1) * unitBytes <= size; units++) {
+    const fixed = await reader.read(units * unitBytes, unitBytes);
+    const header = fixed === undefined ? undefined : peekBatchHeader(fixed);
+    if (header === undefined || header.log !== from.log || header.segment !== from.segment)
+      continue;
+    if (header.position !== units) continue;
+    const whole = await reader.read(units * unitBytes, header.headerUnits * unitBytes);
+    if (whole === undefined || !batchHeaderIsValid(whole, header, from.seed)) continue;
+    if (isLater(header.syncedSegment, header.syncedUnits, synced)) {
+      synced.segment = header.syncedSegment;
+      synced.units = header.syncedUnits;
+    }
+  }
+  return synced;
 }
 
 export function isLater(
