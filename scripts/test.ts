@@ -14,7 +14,7 @@ import { describeFile, summarize } from "./test-summary.ts";
 
 /** Many tests start servers and wait for time-outs: more at once would disturb each other. */
 const filesAtOnceMax = 2;
-const limitDefaultMs = 180_000;
+const limitDefaultMs = 300_000;
 
 const root = join(import.meta.dirname, "..");
 process.chdir(root);

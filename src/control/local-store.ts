@@ -49,7 +49,8 @@ async function lockStore(directory: string, create: boolean, host: Host): Promis
   const { files } = host;
   await mustBeStoreOrEmpty(directory, create, host);
   // The backend makes it durable, with the directories above it.
-  if (create) await files.makeDirectory(directory);
+  // Its files are the disks of whoever runs it: nobody else's business.
+  if (create) await files.makeDirectory(directory, 0o700);
   try {
     return await files.lock(`${directory}/lock`);
   } catch (error) {

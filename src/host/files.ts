@@ -17,8 +17,11 @@ export interface Files {
   /** Names in the directory, without "." and "..", sorted by code unit. */
   list(path: string): Promise<string[]>;
   stat(path: string): Promise<FileStat>;
-  /** Like `mkdir -p`: succeeds when it is there already. Says which directories it made, top first. */
-  makeDirectory(path: string): Promise<string[]>;
+  /**
+   * Like `mkdir -p`: succeeds when it is there already. Says which directories it made, top first. With
+   * `permissions` for those; 0o777 less the umask by default.
+   */
+  makeDirectory(path: string, permissions?: number): Promise<string[]>;
   /** Creates name `to` for the file `from`; fails with "exists" if `to` is there. Atomic. */
   link(from: string, to: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;

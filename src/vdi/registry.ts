@@ -3,7 +3,7 @@ import { assert } from "../base/assert.ts";
 import { KelpieError } from "../base/errors.ts";
 import type { CatalogRecord } from "../store/formats/catalog-record.ts";
 import type { Registry } from "../store/store.ts";
-import { parseSelector } from "./names.ts";
+import { parseSelector, type Selector } from "./names.ts";
 import { type Note, parseNote } from "./notes.ts";
 
 const working = z.object({
@@ -83,15 +83,20 @@ export class VdiRegistry implements Registry {
   findSnapshot(name: string, text: string): SnapshotNote {
     const selector = parseSelector(text);
     const all = this.snapshotsOf(name);
-    const found = all.findLast((entry) =>
-      selector.kind === "id" ? entry.snapId === selector.snapId : entry.tag === selector.tag,
-    );
+    const found = all.findLast((entry) => isSelected(entry, selector));
     if (found !== undefined) return found;
     if (all.length === 0) this.find(name);
     const what = selector.kind === "id" ? `snapshot ${selector.snapId}` : `snapshot "${text}"`;
     throw new KelpieError("not-found", `disk "${name}" has no ${what}`, {
       remedy: `\`kelpie vdi list ${name}\` shows its snapshots.`,
     });
+  }
+
+  /** By tag or snap id. */
+  hasSnapshot(name: string, text: string): boolean {
+    if (text === "") return false;
+    const selector = parseSelector(text);
+    return this.snapshotsOf(name).some((entry) => isSelected(entry, selector));
   }
 
   snapshotsOf(name: string): readonly SnapshotNote[] {
@@ -172,4 +177,8 @@ export class VdiRegistry implements Registry {
     if (left.length === 0) this.#byName.delete(entry.name);
     else this.#byName.set(entry.name, left);
   }
+}
+
+function isSelected(entry: SnapshotNote, selector: Selector): boolean {
+  return selector.kind === "id" ? entry.snapId === selector.snapId : entry.tag === selector.tag;
 }

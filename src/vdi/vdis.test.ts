@@ -272,3 +272,16 @@ test("a flatten that a crash cut off leaves no point behind", async () => {
   assert.equal(state.deletedPoints.size, 1, "and is deleted");
   assert.equal(await byteAt(again.vdis.volume("c"), 0), 1);
 });
+
+test("no disk gets the name that a snapshot is exported by, and no snapshot that of a disk", async () => {
+  const { vdis } = await openMemoryVdis();
+  await vdis.create("a", mebibyte);
+  await vdis.snapshot(["a"], "b");
+  for (const name of ["a@b", "a@1", "a@#1"]) {
+    await assert.rejects(vdis.create(name, mebibyte), { code: "exists" }, name);
+    await assert.rejects(vdis.clone("a", "b", name), { code: "exists" }, name);
+  }
+  await vdis.create("a@c", mebibyte);
+  await assert.rejects(vdis.snapshot(["a"], "c"), { code: "exists" });
+  await vdis.snapshot(["a"], "d");
+});

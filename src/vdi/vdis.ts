@@ -291,11 +291,18 @@ export class Vdis {
   }
 
   #mustBeFree(name: string): void {
+    const at = name.lastIndexOf("@");
+    if (at > 0 && this.registry.hasSnapshot(name.slice(0, at), name.slice(at + 1))) {
+      throw new KelpieError("exists", `"${name}" is the name of a snapshot's export`);
+    }
     if (!this.registry.working.has(name)) return;
     throw new KelpieError("exists", `there is a disk "${name}" already`);
   }
 
   #tagMustBeFree(name: string, tag: string): void {
+    if (tag !== "" && this.registry.working.has(`${name}@${tag}`)) {
+      throw new KelpieError("exists", `there is a disk "${name}@${tag}": the snapshot's export`);
+    }
     if (tag === "" || !this.registry.snapshotsOf(name).some((entry) => entry.tag === tag)) return;
     throw new KelpieError("exists", `disk "${name}" has a snapshot "${tag}" already`);
   }

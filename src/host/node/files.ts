@@ -18,7 +18,7 @@ export function createNodeFiles(): Files {
     },
     list: async (path) => (await named("list", path, () => fs.promises.readdir(path))).sort(),
     stat,
-    makeDirectory: (path) => makeDirectory(resolve(path)),
+    makeDirectory: (path, permissions) => makeDirectory(resolve(path), permissions),
     link: (from, to) => named(`link ${from} to`, to, () => fs.promises.link(from, to)),
     rename: (from, to) => named(`rename ${from} to`, to, () => fs.promises.rename(from, to)),
     remove: (path) => named("remove", path, () => remove(path)),
@@ -65,9 +65,9 @@ async function stat(path: string): Promise<FileStat> {
 }
 
 /** One level at a time: mkdir's own recursion names only the first directory it made. */
-async function makeDirectory(path: string): Promise<string[]> {
+async function makeDirectory(path: string, permissions = 0o777): Promise<string[]> {
   try {
-    await fs.promises.mkdir(path);
+    await fs.promises.mkdir(path, permissions);
     return [path];
   } catch (error) {
     const errno = errnoOf(error);
@@ -76,8 +76,8 @@ async function makeDirectory(path: string): Promise<string[]> {
       throw fileError("make directory", path, error);
     }
   }
-  const made = await makeDirectory(dirname(path));
-  return [...made, ...(await makeDirectory(path))];
+  const made = await makeDirectory(dirname(path), permissions);
+  return [...made, ...(await makeDirectory(path, permissions))];
 }
 
 async function remove(path: string): Promise<void> {
