@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import { addAbortSignal } from "node:stream";
 import { KelpieError } from "../base/errors.ts";
+import type { Host } from "../host/host.ts";
 import { createNodeHost } from "../host/node/node-host.ts";
 import { BrokenPipe, type CliContext, type Output } from "./context.ts";
 import { openLocal } from "./local.ts";
@@ -8,25 +9,35 @@ import { run } from "./program.ts";
 
 /** Runs one command line in this process; returns the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
+  const host = createNodeHost({ logLevel: "warn" });
   const interrupt = new AbortController();
+  let firstMs = 0;
   const stop = (signal: NodeJS.Signals): void => {
-    // The second one does not wait for anything.
-    if (interrupt.signal.aborted) process.exit(signal === "SIGINT" ? 130 : 143);
-    interrupt.abort(new KelpieError("closed", "interrupted"));
+    const nowMs = host.clock.monotonicMs();
+    if (!interrupt.signal.aborted) {
+      firstMs = nowMs;
+      interrupt.abort(new KelpieError("closed", "interrupted"));
+    } else if (nowMs - firstMs > sameRequestMs) {
+      // Whoever asks again does not want to wait for anything.
+      process.exit(signal === "SIGINT" ? 130 : 143);
+    }
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
   try {
-    return await run(argv, createContext(interrupt.signal));
+    return await run(argv, createContext(host, interrupt.signal));
   } finally {
     process.off("SIGINT", stop);
     process.off("SIGTERM", stop);
   }
 }
 
-function createContext(signal: AbortSignal): CliContext {
+/** A second signal this soon is the same request: `timeout` signals the process and its group. */
+const sameRequestMs = 1000;
+
+function createContext(host: Host, signal: AbortSignal): CliContext {
   return {
-    host: createNodeHost({ logLevel: "warn" }),
+    host,
     stdin: standardInput(signal),
     stdout: createOutput(process.stdout),
     stderr: createOutput(process.stderr),

@@ -32,7 +32,10 @@ export async function* readAhead<Item, Result>(
   const begun: Promise<Result>[] = [];
   try {
     for await (const item of items) {
-      begun.push(task(item));
+      const result = task(item);
+      // It may fail while we wait for the next item; it is reported when it is its turn.
+      result.catch(() => {});
+      begun.push(result);
       if (begun.length < piecesInFlight) continue;
       yield await (begun.shift() as Promise<Result>);
     }

@@ -81,9 +81,11 @@ async function printRanges(
     const lead = count++ === 0 ? (printer.json ? "" : header(range)) : printer.json ? ",\n" : "";
     return lead + (printer.json ? `  ${JSON.stringify(range)}` : row(range));
   };
-  if (printer.json) await out.write("[\n");
+  let begun = false;
   for await (const ranges of pages) {
-    let text = "";
+    // Not before there is an answer: it may be an error.
+    let text = printer.json && !begun ? "[\n" : "";
+    begun = true;
     for (const range of ranges) {
       if (held !== undefined && continues(held, range)) {
         held = { ...held, length: held.length + range.length };

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
-import { KelpieError } from "../base/errors.ts";
+import { isKelpieError, KelpieError } from "../base/errors.ts";
 import { exactSize, formatSize, parseSize } from "../base/sizes.ts";
-import { deviceBytesMax } from "../block/block-device.ts";
+import { type BlockDevice, deviceBytesMax } from "../block/block-device.ts";
 import type { VdiEntry } from "../control/calls.ts";
 import type { FileHandle } from "../host/files.ts";
 import { formatNbdUri, parseNbdUri } from "../nbd/uri.ts";
@@ -9,8 +9,8 @@ import type { Cli } from "./command.ts";
 import type { CliContext } from "./context.ts";
 import { roundUp, writeBytes, writeSparse } from "./disk-io.ts";
 import { detectImageFormat, headBytes, type ImageFormat, tailBytes } from "./image-format.ts";
-import { cut, forEachInFlight, type Piece, piecesOf, readAhead } from "./pipeline.ts";
-import { createProgressLine } from "./progress.ts";
+import { cut, forEachInFlight, type Piece, pieceBytes, piecesOf, readAhead } from "./pipeline.ts";
+import { createProgressLine, type ProgressLine } from "./progress.ts";
 import type { Session } from "./session.ts";
 import { printable, shellWord } from "./text.ts";
 import { withDevice } from "./vdi-read.ts";
@@ -72,7 +72,10 @@ interface Image {
 async function openImage(context: CliContext, file: string): Promise<Image> {
   if (file === "-") return openStream(context.stdin);
   const { files } = context.host;
-  const stat = await files.stat(file);
+  const stat = await files.stat(file).catch((error: unknown) => {
+    if (!isKelpieError(error, "not-found")) throw error;
+    throw new KelpieError("not-found", `there is no file ${file}`, { cause: error });
+  });
   if (stat.kind !== "file") {
     const what = stat.kind === "directory" ? "a directory" : "not a regular file";
     throw new KelpieError("invalid", `${file}: it is ${what}`, {
@@ -134,11 +137,16 @@ async function importImage(image: Image, job: Job): Promise<VdiEntry> {
   if (imageBytes === 0) throw emptyImage(name);
   const wanted = job.sizeBytes ?? imageBytes;
   if (imageBytes !== undefined && imageBytes > (wanted ?? 0)) throw doesNotFit(name);
-  // A stream's length shows at its end: until then the disk is as large as one can be, and empty.
-  const sizeBytes = wanted === undefined ? deviceBytesMax : roundUp(wanted);
+  const sizeBytes = wanted === undefined ? growthBytesMin : roundUp(wanted);
   await control.call("vdi.create", { name, sizeBytes });
+  const line = createProgressLine(job.cli.context, `import ${printable(name)}`);
+  const copy: Copy = { ...job, line, totalBytes: imageBytes ?? 0 };
   try {
-    const copied = await withDevice(session, name, (device) => copyInto(device, image, job));
+    const copying =
+      wanted === undefined
+        ? copyGrowing(image.pieces, copy)
+        : withDevice(session, name, (device) => copyInto(device, image.pieces, copy));
+    const copied = await copying.finally(line.done);
     if (copied === 0) throw emptyImage(name);
     if (wanted === undefined) {
       const fitting = { name, sizeBytes: roundUp(copied), shrink: true };
@@ -154,29 +162,64 @@ async function importImage(image: Image, job: Job): Promise<VdiEntry> {
   }
 }
 
+interface Copy extends Job {
+  line: ProgressLine;
+  /** 0 if it is not known. */
+  totalBytes: number;
+}
+
+/**
+ * A stream's length shows at its end: the disk grows with it, a step ahead of its data. It is opened
+ * again for each step, because a connection keeps the size that it began with.
+ */
+async function copyGrowing(stream: AsyncIterable<Piece>, copy: Copy): Promise<number> {
+  const { session, name } = copy;
+  const pieces = stream[Symbol.asyncIterator]();
+  let next = await pieces.next();
+  let sizeBytes = growthBytesMin;
+  let doneBytes = 0;
+  async function* upTo(end: number): AsyncGenerator<Piece> {
+    for (; next.done !== true; next = await pieces.next()) {
+      if (next.value.offset + next.value.bytes.length > end) return;
+      yield next.value;
+    }
+  }
+  for (;;) {
+    const part = upTo(sizeBytes);
+    doneBytes = await withDevice(session, name, (device) => copyInto(device, part, copy, doneBytes));
+    if (next.done === true) return doneBytes;
+    if (sizeBytes === deviceBytesMax) throw doesNotFit(name);
+    const growth = Math.max(growthBytesMin, roundUp(sizeBytes * growthShare));
+    sizeBytes = Math.min(sizeBytes + growth, deviceBytesMax);
+    await session.control.call("vdi.resize", { name, sizeBytes, shrink: false });
+  }
+}
+
+/** Whole pieces, and so many that a step costs nothing beside its data. */
+const growthBytesMin = 64 * pieceBytes;
+/** Of what there is already: some hundred steps up to the largest disk. */
+const growthShare = 1 / 8;
+
+/** Returns where the copied bytes end. */
 async function copyInto(
-  device: Parameters<Parameters<typeof withDevice>[2]>[0],
-  image: Image,
-  { cli, name }: Job,
+  device: BlockDevice,
+  pieces: AsyncIterable<Piece>,
+  { cli, name, line, totalBytes }: Copy,
+  startBytes = 0,
 ): Promise<number> {
   const { signal } = cli.context;
-  const line = createProgressLine(cli.context, `import ${printable(name)}`);
-  let doneBytes = 0;
-  try {
-    await forEachInFlight(image.pieces, async ({ offset, bytes }) => {
-      signal.throwIfAborted();
-      if (offset + bytes.length > device.sizeBytes) throw doesNotFit(name);
-      const whole = bytes.length - (bytes.length % 512);
-      await writeSparse(device, bytes.subarray(0, whole), offset);
-      // Only the last piece of an odd file has a rest.
-      if (whole < bytes.length) await writeBytes(device, bytes.subarray(whole), offset + whole);
-      doneBytes += bytes.length;
-      line.update({ doneBytes, totalBytes: image.sizeBytes ?? 0 });
-    });
-    await device.flush();
-  } finally {
-    line.done();
-  }
+  let doneBytes = startBytes;
+  await forEachInFlight(pieces, async ({ offset, bytes }) => {
+    signal.throwIfAborted();
+    if (offset + bytes.length > device.sizeBytes) throw doesNotFit(name);
+    const whole = bytes.length - (bytes.length % 512);
+    await writeSparse(device, bytes.subarray(0, whole), offset);
+    // Only the last piece of an odd file has a rest.
+    if (whole < bytes.length) await writeBytes(device, bytes.subarray(whole), offset + whole);
+    doneBytes += bytes.length;
+    line.update({ doneBytes, totalBytes });
+  });
+  await device.flush();
   return doneBytes;
 }
 

@@ -50,10 +50,14 @@ export class Checkpointer {
   /** Root references of the newest checkpoint, if it has all that the maps in memory stand on. */
   roots: number[] | undefined;
   /** Segments below it in each log, by log, are not needed for recovery by the newest checkpoint. */
-  #floors = new Map<number, number>();
+  #floors: Map<number, number>;
 
-  constructor(settings: { number: number }, components: CheckpointComponents) {
+  constructor(
+    settings: { number: number; floors: Map<number, number> },
+    components: CheckpointComponents,
+  ) {
     this.#number = settings.number;
+    this.#floors = settings.floors;
     this.#components = components;
   }
 
@@ -95,8 +99,9 @@ export class Checkpointer {
     for (const { writer: log, repairs } of captured.writers) {
       await log.flush();
       // What was captured stands elsewhere now: the next checkpoint will have it.
-      if (log.repairs !== repairs)
+      if (log.repairs !== repairs || repairs % 2 === 1) {
         throw new KelpieError("io", "a sync failed under the checkpoint");
+      }
     }
     await this.#publish(captured, points);
     this.#floors = floors;

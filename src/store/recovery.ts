@@ -25,6 +25,8 @@ export interface Recovery {
   /** Number of the checkpoint it began with, and of the newest record. */
   checkpoint: number;
   lastRecord: number;
+  /** By log, the first segment that recovery by this checkpoint reads; logs it does not know are absent. */
+  floors: Map<number, number>;
   /** The layer above: its state at the checkpoint, and the records since. */
   registry: unknown;
   records: CatalogRecord[];
@@ -47,6 +49,7 @@ export async function recover(
   const recovery: Recovery = {
     checkpoint: checkpoint?.number ?? 0,
     lastRecord: records.at(-1)?.number ?? checkpoint?.records ?? 0,
+    floors: floorsOf(checkpoint),
     registry: checkpoint?.registry,
     records,
     replayedEntries: 0,
@@ -61,6 +64,13 @@ async function readNewestCheckpoint(backend: Backend): Promise<Checkpoint | unde
   const newest = keys.at(-1);
   if (newest === undefined) return undefined;
   return decodeCheckpoint(await backend.get(newest), newest);
+}
+
+function floorsOf(checkpoint: Checkpoint | undefined): Map<number, number> {
+  const floors = new Map<number, number>();
+  for (const row of checkpoint?.segments ?? []) floors.set(row[1], Number.POSITIVE_INFINITY);
+  for (const row of checkpoint?.logs ?? []) floors.set(row[0], row[2]);
+  return floors;
 }
 
 async function readRecords(backend: Backend, after: number): Promise<CatalogRecord[]> {

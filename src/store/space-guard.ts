@@ -48,10 +48,14 @@ export class SpaceGuard {
     return this.#isShort || this.freeBytes <= this.reserveBytes;
   }
 
-  /** Throws "no-space" if a guest's write of this many bytes would touch the reserve. */
-  admit(bytes: number): void {
+  /**
+   * Throws "no-space" if a guest's write of this many bytes would touch the reserve. What gives space
+   * back, such as a discard, may use half of it.
+   */
+  admit(bytes: number, use: "data" | "discard" = "data"): void {
     const cost = bytes * overheadFactor;
-    const left = this.freeBytes - cost - this.reserveBytes;
+    const reserve = use === "discard" ? this.reserveBytes / 2 : this.reserveBytes;
+    const left = this.freeBytes - cost - reserve;
     const near = left < 8 * this.reserveBytes;
     if (this.#clock.monotonicMs() - this.#checkedMs > (near ? checkNearMs : checkMs)) {
       // A figure that cannot be had now leaves the last one in force, and is asked for again.

@@ -36,7 +36,7 @@ import { MapObjects } from "./map/map-objects.ts";
 import type { Point } from "./point.ts";
 import { Purger } from "./purge.ts";
 import { readBlocks } from "./read-blocks.ts";
-import { recover } from "./recovery.ts";
+import { type Recovery, recover } from "./recovery.ts";
 import { SegmentTable } from "./segment.ts";
 import { pathOf, SegmentReader } from "./segment-reader.ts";
 import { SpaceGuard } from "./space-guard.ts";
@@ -127,7 +127,7 @@ export class Store {
     identity: Identity;
     state: StoreState;
     space: SpaceGuard;
-    recovery: { lastRecord: number; checkpoint: number; replayedEntries: number };
+    recovery: Recovery;
   }) {
     const { settings, components, state, recovery } = parts;
     const { backend, host, registry } = components;
@@ -154,7 +154,7 @@ export class Store {
     this.#purger = new Purger({ state, log: host.log });
     const { catalog } = this;
     this.#checkpointer = new Checkpointer(
-      { number: checkpoint },
+      { number: checkpoint, floors: recovery.floors },
       {
         state,
         catalog,
@@ -284,6 +284,8 @@ export class Store {
   async #close(): Promise<void> {
     const { backend, host, lock } = this.#components;
     await this.#maintenance.stop();
+    // A change whose outcome cannot be found out must not keep the rest from closing.
+    const catalogClosed = this.catalog.close();
     try {
       await this.#closeLogs();
       await this.#purger.settled();
@@ -292,7 +294,7 @@ export class Store {
       // Nothing is lost by it: the next open recovers from the logs.
       host.log.error("closing was not clean", { error: messageOf(error) });
     } finally {
-      await this.catalog.close();
+      await catalogClosed;
       await this.reader.close();
       await this.state.mapObjects.close();
       await backend.close();

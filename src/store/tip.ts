@@ -18,6 +18,8 @@ const operationBlocksMax = 1024;
 const pageBlocks = pageChunks * chunkBlocks;
 /** Blocks made zero by one operation: 1 GiB, whose map takes 3 MiB of memory at most. */
 const zeroBlocksMax = 256 * chunkBlocks;
+/** What such an operation takes: a header, and the map that it changes. */
+const zeroCostBytes = 4096;
 
 export interface TipComponents {
   source: BlockSource;
@@ -101,6 +103,7 @@ export class Tip implements LogSink {
     }
     // One after the other: flushes and other writers go in between.
     for (const operation of operations) {
+      this.#components.space.admit(zeroCostBytes, kind === "hole" ? "discard" : "data");
       const log = this.log ?? (await this.#openLog());
       await log.append(operation);
     }

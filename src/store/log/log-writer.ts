@@ -72,7 +72,7 @@ export class LogWriter {
   #directoryMade = false;
   syncs = 0;
   appendedBytes = 0;
-  /** Times that data was written again because a sync had failed. */
+  /** Counts the begin and the end of each writing again after a failed sync: odd while one goes on. */
   repairs = 0;
 
   constructor(
@@ -438,14 +438,21 @@ export class LogWriter {
       });
       this.#logger.error("log failed", { log: this.log, error: messageOf(cause) });
     } finally {
+      this.repairs++;
       this.release();
     }
   }
 
   async #rewriteUnsynced(): Promise<void> {
-    const old = this.#unsynced;
+    // Of some only the seal is not synced: what they hold is safe, and so is all before the rest.
+    const start = this.#unsynced.findIndex((open) => !open.isSynced);
+    const old = start < 0 ? [] : this.#unsynced.slice(start);
+    this.#unsynced = this.#unsynced.filter((open) => !old.includes(open) && !open.ended);
     const first = old[0];
-    assert(first !== undefined);
+    if (first === undefined) {
+      this.#synced = this.#applied;
+      return;
+    }
     const batches: AppendOperation[][] = [];
     for (const open of old) batches.push(...(await readBack(open)));
     this.#current = undefined;
@@ -465,6 +472,7 @@ export class LogWriter {
       await open.handle.sync();
       await this.#files.syncDirectory(this.#settings.directory);
     } catch (cause) {
+      this.#unsynced = old;
       throw new SyncFailure(open, cause);
     }
     open.named = true;
@@ -475,7 +483,6 @@ export class LogWriter {
     }
     // All at once: nobody sees an older state in between.
     for (const step of apply) step();
-    this.#unsynced = [];
     this.#synced = target;
     this.#syncedPlace = { segment: open.segment.number, units: open.units };
     for (const gone of old) {

@@ -86,6 +86,11 @@ export class OpenSegment {
     return this.units === 1;
   }
 
+  /** All its batches are durable; its seal need not be. */
+  get isSynced(): boolean {
+    return this.named && this.syncedPlace.units === this.units;
+  }
+
   get place(): SegmentPlace {
     return { segment: this.segment.number, units: this.units, crc: this.#crc };
   }
