@@ -61,8 +61,8 @@ function notASize(text: string): KelpieError {
 const sizeRemedy = { remedy: "write it like 512M, 10G or 1.5T" };
 
 function notWholeBytes(text: string, below: bigint): KelpieError {
-  const near = below - (below % 4096n);
+  const near = below - (below % 512n);
   return new KelpieError("invalid", `size "${text}": that is not a whole number of bytes`, {
-    remedy: near > 0n ? `${near} is the multiple of 4096 just below` : "a byte is the least",
+    remedy: near > 0n ? `${near} is the multiple of 512 just below` : "a byte is the least",
   });
 }

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { CliContext } from "./context.ts";
 import { openSession, type Session } from "./session.ts";
+import { hintAtSnapshot } from "./snapshot-name.ts";
 
 /** What a command needs to run: its surroundings, and a way to say how it went. */
 export interface Cli {
@@ -44,6 +45,8 @@ export function createCli(context: CliContext, outcome: Outcome): Cli {
       const session = await openSession(context, { store, create: false, ...options });
       try {
         outcome.exitCode = (await body(session, createPrinter(context, json))) ?? 0;
+      } catch (error) {
+        throw hintAtSnapshot(error, command);
       } finally {
         await session.close();
       }

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import { type Cli, createCli, type Outcome } from "./command.ts";
+import { commandPath, prepare } from "./command-line.ts";
 import { BrokenPipe, type CliContext } from "./context.ts";
 import { exitCode, exitCodeOf } from "./exit-codes.ts";
 import { addServe } from "./serve.ts";
@@ -30,13 +31,13 @@ export async function run(argv: readonly string[], context: CliContext): Promise
   const program = createProgram(createCli(context, outcome), context, said);
   try {
     try {
-      await program.parseAsync(argv, { from: "user" });
+      await program.parseAsync(prepare(argv, program), { from: "user" });
     } finally {
       for (const text of said) await context.stdout.write(text);
     }
     return outcome.exitCode;
   } catch (error) {
-    return await report(error, context);
+    return await report(error, context, commandPath(argv, program));
   }
 }
 
@@ -91,7 +92,7 @@ A first disk, twice frozen and put back:
   kelpie vdi tree disk1
 
 Exit codes: 0 done, 1 failed, 2 the system or the data failed, 3 exists already, 4 full,
-5 not there, 64 the command line is wrong.`;
+5 not there, 64 the command line is wrong, 130 interrupted.`;
 
 function addVdi(program: Command, cli: Cli): void {
   const vdi = program
@@ -124,9 +125,9 @@ function addVdi(program: Command, cli: Cli): void {
   for (const add of commands) add(vdi, cli);
 }
 
-async function report(error: unknown, context: CliContext): Promise<number> {
+async function report(error: unknown, context: CliContext, path: string): Promise<number> {
   if (error instanceof BrokenPipe) return exitCode.failure;
-  if (error instanceof CommanderError) return await reportUsage(error, context);
+  if (error instanceof CommanderError) return await reportUsage(error, context, path);
   if (context.signal.aborted) {
     await say(context, "kelpie: interrupted\n");
     return exitCode.interrupted;
@@ -141,18 +142,24 @@ async function report(error: unknown, context: CliContext): Promise<number> {
   return exitCodeOf(error);
 }
 
-async function reportUsage(error: CommanderError, context: CliContext): Promise<number> {
+async function reportUsage(
+  error: CommanderError,
+  context: CliContext,
+  path: string,
+): Promise<number> {
   // --help and --version end the parse with 0.
   if (error.exitCode === 0) return exitCode.success;
   // "kelpie vdi": which of its commands?
   if (error.code === "commander.help") {
-    await say(context, "kelpie: a command is missing\n--help lists them\n");
+    await say(context, `kelpie: a command is missing\n${path} --help lists them\n`);
     return exitCode.usage;
   }
   const number = /^error: unknown option '(-\d.*)'/.exec(error.message)?.[1];
   const why =
     number === undefined ? error.message.replace(/^error: /, "") : `${number}: it is negative`;
-  await say(context, `kelpie: ${why}\n--help says more\n`);
+  const resizing = number !== undefined && path === "kelpie vdi resize";
+  const remedy = resizing ? "give the new size, and --shrink" : `${path} --help says more`;
+  await say(context, `kelpie: ${why}\n${remedy}\n`);
   return exitCode.usage;
 }
 

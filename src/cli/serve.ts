@@ -12,7 +12,7 @@ import { banner } from "./banner.ts";
 import type { Cli, GlobalOptions } from "./command.ts";
 import type { CliContext, LocalStore } from "./context.ts";
 import { nbdListeners, parseKeepDiscarded, type WantedListener } from "./serve-options.ts";
-import { controlSocket, storeDirectory } from "./session.ts";
+import { controlSocket, refuseFile, storeDirectory } from "./session.ts";
 
 interface ServeOptions extends GlobalOptions {
   nbd?: string[];
@@ -48,6 +48,7 @@ Examples:
 /** The composition root: opens everything in order, waits for a signal, closes in reverse. */
 async function serve(context: CliContext, options: ServeOptions): Promise<number> {
   const store = storeDirectory(context, options.store);
+  await refuseFile(context, store);
   const wanted = nbdListeners(options.nbd, { store, insecure: options.insecure === true });
   const keep =
     options.keepDiscarded === undefined

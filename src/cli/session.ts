@@ -8,6 +8,8 @@ import { shortSocketPath } from "../http/socket-path.ts";
 import { connectNbd } from "../nbd/client.ts";
 import { parseNbdUri } from "../nbd/uri.ts";
 import type { CliContext, LocalStore } from "./context.ts";
+import { splitName } from "./snapshot-name.ts";
+import { printable } from "./text.ts";
 
 /** What a command works with: a running server, or a store opened for this one command. */
 export interface Session {
@@ -34,6 +36,7 @@ export async function openSession(
   settings: SessionSettings,
 ): Promise<Session> {
   const store = storeDirectory(context, settings.store);
+  await refuseFile(context, store);
   const deadlineMs = context.host.clock.monotonicMs() + busyWaitMs;
   for (;;) {
     const running = await connectControl(controlSocket(store));
@@ -41,7 +44,13 @@ export async function openSession(
     try {
       const { create, acceptDamage = false } = settings;
       const options = { host: context.host, create, acceptDamage };
-      return localSession(context, await context.openLocal(store, options));
+      const missing = create && !(await hasStore(context, store));
+      const local = await context.openLocal(store, options);
+      // A disk in a store that nobody looks into is as good as lost.
+      if (missing && (await hasStore(context, store))) {
+        await context.stderr.write(`kelpie: made a new store in ${printable(store)}\n`);
+      }
+      return localSession(context, local);
     } catch (error) {
       if (!isKelpieError(error, "busy")) throw error;
       // A server that is starting has the lock before it has the socket, and another command is done soon.
@@ -54,7 +63,7 @@ export async function openSession(
 
 /** The directory a command line means. Fails with "unsupported" for what is no directory. */
 export function storeDirectory(context: CliContext, option: string | undefined): string {
-  const store = option ?? context.env.KELPIE_STORE ?? defaultStore;
+  const store = option ?? (context.env.KELPIE_STORE || defaultStore);
   if (store === "") {
     throw new KelpieError("invalid", "the store is empty", { remedy: "give --store a directory" });
   }
@@ -66,6 +75,14 @@ export function storeDirectory(context: CliContext, option: string | undefined):
     );
   }
   return resolve(store);
+}
+
+/** Before anything looks for sockets and locks below it. */
+export async function refuseFile(context: CliContext, store: string): Promise<void> {
+  // What is not there may be made; what cannot be looked at is reported by who opens it.
+  const stat = await context.host.files.stat(store).catch(() => undefined);
+  if (stat === undefined || stat.kind === "directory") return;
+  throw new KelpieError("invalid", `store ${store}: it is a file, not a directory`);
 }
 
 export const defaultStore = "kelpie-data";
@@ -82,6 +99,13 @@ export function nbdSocket(store: string): string {
 export function exportNameOf(name: string, snapshot: string | undefined): string {
   if (snapshot === undefined) return name;
   return /^\d+$/.test(snapshot) ? `${name}@#${snapshot}` : `${name}@${snapshot}`;
+}
+
+async function hasStore(context: CliContext, store: string): Promise<boolean> {
+  return await context.host.files.stat(`${store}/store`).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** How long a store that is held by somebody else is tried again. */
@@ -128,8 +152,10 @@ async function openRemote(
     try {
       return await openNbd(context, parseNbdUri(uri).address, exportName);
     } catch (error) {
-      // Without this export every address of the server is the same.
-      if (isKelpieError(error, "not-found") && !isConnectError(error)) throw error;
+      if (isKelpieError(error, "not-found") && !isConnectError(error)) {
+        await askWhy(running.control, exportName);
+        throw error;
+      }
       failure = error;
     }
   }
@@ -137,6 +163,13 @@ async function openRemote(
     cause: failure,
     remedy: "start it without --nbd off",
   });
+}
+
+/** Fails in the words of other commands, with their remedy, which NBD has no room for. */
+async function askWhy(control: Control, exportName: string): Promise<void> {
+  const parts = splitName(exportName);
+  const point = parts ?? { name: exportName };
+  await control.call("vdi.info", point);
 }
 
 async function openNbd(

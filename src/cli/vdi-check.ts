@@ -5,8 +5,8 @@ import type { Cli } from "./command.ts";
 import { exitCode } from "./exit-codes.ts";
 import { createProgressLine } from "./progress.ts";
 import { exportNameOf } from "./session.ts";
+import { findPoint } from "./snapshot-name.ts";
 import { plural, printable } from "./text.ts";
-import { checkSnapshot } from "./vdi-snapshot.ts";
 
 export function addCheck(parent: Command, cli: Cli): void {
   parent
@@ -15,16 +15,15 @@ export function addCheck(parent: Command, cli: Cli): void {
     .description(
       "Reads every block of a disk and verifies its checksum. Exits with 1 if one is damaged.",
     )
-    .argument("<name>", "the disk")
+    .argument("<name>", "the disk; NAME@TAG for a snapshot of it")
     .option("-s, --snapshot <tag>", "tag or id of a snapshot")
     .action((name: string, options: { snapshot?: string }, command: Command) =>
       cli.onStore(command, async ({ control }, printer) => {
-        const snapshot =
-          options.snapshot === undefined ? {} : { snapshot: checkSnapshot(options.snapshot) };
-        const target = printable(exportNameOf(name, snapshot.snapshot));
+        const point = await findPoint(control, name, options.snapshot);
+        const target = printable(exportNameOf(point.name, point.snapshot));
         const line = createProgressLine(cli.context, `check ${target}`);
         const result = await control
-          .call("vdi.check", { name, ...snapshot }, { progress: line.update })
+          .call("vdi.check", point, { progress: line.update })
           .finally(line.done);
         await printer.print(result, () => describeCheck(target, result));
         return checkExitCode(result.findings);

@@ -1,6 +1,9 @@
 import type { Command } from "commander";
+import { KelpieError } from "../base/errors.ts";
 import { exactSize, formatSize, parseSize } from "../base/sizes.ts";
+import { deviceBytesMax, sectorBytes } from "../block/block-device.ts";
 import type { Cli } from "./command.ts";
+import { roundUp } from "./disk-io.ts";
 import { printable } from "./text.ts";
 
 export function addCreate(parent: Command, cli: Cli): void {
@@ -19,6 +22,7 @@ Examples:
     )
     .action((name: string, size: string, _options: object, command: Command) => {
       const sizeBytes = parseSize(size);
+      refuseForgottenUnit(size, sizeBytes);
       return cli.onStore(
         command,
         async ({ control }, printer) => {
@@ -43,22 +47,46 @@ export function addResize(parent: Command, cli: Cli): void {
 connects again. Making it smaller destroys what lies behind the new end and takes --shrink.`,
     )
     .argument("<name>", "the disk")
-    .argument("<size>", "its new size: 20G, 2T")
+    .argument("<size>", "its new size: 20G, 2T; or +SIZE, how much larger")
     .option("--shrink", "yes, make it smaller if that is what the size says")
     .addHelpText(
       "after",
       `
 Examples:
   kelpie vdi resize disk1 20G
+  kelpie vdi resize disk1 +5G
   kelpie vdi resize disk1 5G --shrink`,
     )
     .action((name: string, size: string, options: { shrink?: boolean }, command: Command) => {
-      const sizeBytes = parseSize(size);
+      if (size.startsWith("-")) throw relativeShrink(size);
+      const wanted = parseSize(size);
       return cli.onStore(command, async ({ control }, printer) => {
         const shrink = options.shrink === true;
+        const before = size.startsWith("+") ? await control.call("vdi.info", { name }) : undefined;
+        const sizeBytes = (before?.entry.sizeBytes ?? 0) + wanted;
         const entry = await control.call("vdi.resize", { name, sizeBytes, shrink });
         await printer.print(entry, () => `${printable(name)}: now ${exactSize(entry.sizeBytes)}`);
         return 0;
       });
     });
+}
+
+/** "10" is hardly meant as ten bytes. */
+function refuseForgottenUnit(size: string, sizeBytes: number): void {
+  if (!/^\d+$/.test(size) || sizeBytes === 0 || sizeBytes % sectorBytes === 0) return;
+  throw new KelpieError("invalid", `size ${size}: a disk has a multiple of ${sectorBytes} bytes`, {
+    remedy:
+      sizeBytes < bareGigabytesMax
+        ? `write ${size}G for gigabytes; in bytes the next is ${roundUp(sizeBytes)}`
+        : `the next is ${roundUp(sizeBytes)}`,
+  });
+}
+
+/** 16 TiB, the largest disk: a larger number is no number of gigabytes. */
+const bareGigabytesMax = deviceBytesMax / 2 ** 30;
+
+function relativeShrink(size: string): KelpieError {
+  return new KelpieError("invalid", `${size}: it is negative`, {
+    remedy: "give the new size, and --shrink",
+  });
 }

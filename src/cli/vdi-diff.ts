@@ -3,7 +3,7 @@ import { formatSize } from "../base/sizes.ts";
 import type { CallOutput, RangeEntry } from "../control/calls.ts";
 import type { Cli, Printer } from "./command.ts";
 import type { Output } from "./context.ts";
-import { checkSnapshot } from "./vdi-snapshot.ts";
+import { checkSnapshot, findPoint } from "./snapshot-name.ts";
 
 export function addDiff(parent: Command, cli: Cli): void {
   parent
@@ -43,13 +43,12 @@ export function addMap(parent: Command, cli: Cli): void {
       `Lists where a disk has data and where it has holes. Depth says where data was written: 1 in
 this point, 2 in the one it stands on, and so on.`,
     )
-    .argument("<name>", "the disk")
+    .argument("<name>", "the disk; NAME@TAG for a snapshot of it")
     .option("-s, --snapshot <tag>", "tag or id of a snapshot")
     .action((name: string, options: { snapshot?: string }, command: Command) =>
       cli.onStore(command, async ({ control }, printer) => {
-        const snapshot =
-          options.snapshot === undefined ? {} : { snapshot: checkSnapshot(options.snapshot) };
-        const pages = pagesOf((offset) => control.call("vdi.map", { name, ...snapshot, offset }));
+        const point = await findPoint(control, name, options.snapshot);
+        const pages = pagesOf((offset) => control.call("vdi.map", { ...point, offset }));
         await printRanges(pages, printer, cli.context.stdout);
         return 0;
       }),

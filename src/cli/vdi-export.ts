@@ -132,6 +132,7 @@ async function checkTarget(files: Files, file: string, replace: boolean): Promis
     ({ kind } = await files.stat(file));
   } catch (error) {
     ignoreMissing(error);
+    await checkDirectory(files, dirname(file));
     return;
   }
   // Renaming over a device would put a file in its place.
@@ -142,6 +143,13 @@ async function checkTarget(files: Files, file: string, replace: boolean): Promis
   if (replace) return;
   throw new KelpieError("exists", `${file}: it is there already`, {
     remedy: "choose another name, or replace it with -f",
+  });
+}
+
+async function checkDirectory(files: Files, directory: string): Promise<void> {
+  await files.stat(directory).catch((error: unknown) => {
+    ignoreMissing(error);
+    throw new KelpieError("not-found", `there is no directory ${directory}`, { cause: error });
   });
 }
 

@@ -186,7 +186,9 @@ async function copyGrowing(stream: AsyncIterable<Piece>, copy: Copy): Promise<nu
   }
   for (;;) {
     const part = upTo(sizeBytes);
-    doneBytes = await withDevice(session, name, (device) => copyInto(device, part, copy, doneBytes));
+    doneBytes = await withDevice(session, name, (device) =>
+      copyInto(device, part, copy, doneBytes),
+    );
     if (next.done === true) return doneBytes;
     if (sizeBytes === deviceBytesMax) throw doesNotFit(name);
     const growth = Math.max(growthBytesMin, roundUp(sizeBytes * growthShare));

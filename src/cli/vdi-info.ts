@@ -2,8 +2,8 @@ import type { Command } from "commander";
 import { exactSize, formatSize } from "../base/sizes.ts";
 import type { CallOutput } from "../control/calls.ts";
 import type { Cli } from "./command.ts";
+import { findPoint } from "./snapshot-name.ts";
 import { formatFields, formatTime, plural, printable } from "./text.ts";
-import { checkSnapshot } from "./vdi-snapshot.ts";
 
 export function addInfo(parent: Command, cli: Cli): void {
   parent
@@ -12,13 +12,12 @@ export function addInfo(parent: Command, cli: Cli): void {
     .description(
       "Shows a disk or one of its snapshots: sizes, space, snapshots, and who has it open.",
     )
-    .argument("<name>", "the disk")
+    .argument("<name>", "the disk; NAME@TAG for a snapshot of it")
     .option("-s, --snapshot <tag>", "tag or id of a snapshot")
     .action((name: string, options: { snapshot?: string }, command: Command) =>
       cli.onStore(command, async ({ control }, printer) => {
-        const snapshot =
-          options.snapshot === undefined ? {} : { snapshot: checkSnapshot(options.snapshot) };
-        const info = await control.call("vdi.info", { name, ...snapshot });
+        const point = await findPoint(control, name, options.snapshot);
+        const info = await control.call("vdi.info", point);
         await printer.print(info, () => describe(info));
         return 0;
       }),

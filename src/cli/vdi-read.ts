@@ -6,15 +6,15 @@ import type { Cli } from "./command.ts";
 import { overwrite, readBytes } from "./disk-io.ts";
 import { cut, forEachInFlight, type Piece, piecesOf, type Range, readAhead } from "./pipeline.ts";
 import { exportNameOf, type Session } from "./session.ts";
+import { checkSnapshot } from "./snapshot-name.ts";
 import { printable } from "./text.ts";
-import { checkSnapshot } from "./vdi-snapshot.ts";
 
 export function addRead(parent: Command, cli: Cli): void {
   parent
     .command("read")
     .summary("write a disk's bytes to standard output")
     .description("Writes the bytes of a disk, or of a part of it, to standard output.")
-    .argument("<name>", "the disk")
+    .argument("<name>", "the disk; NAME@TAG for a snapshot of it")
     .argument("[offset]", "where to begin; 0 if it is not given")
     .argument("[length]", "how much; up to the end if it is not given")
     .option("-s, --snapshot <tag>", "tag or id of a snapshot")

@@ -3,6 +3,7 @@ import { KelpieError } from "../base/errors.ts";
 import type { VdiEntry } from "../control/calls.ts";
 import type { Cli } from "./command.ts";
 import { exportNameOf } from "./session.ts";
+import { checkSnapshot } from "./snapshot-name.ts";
 import { plural, printable } from "./text.ts";
 
 export function addSnapshot(parent: Command, cli: Cli): void {
@@ -175,19 +176,12 @@ This cannot be undone.`,
     .action((name: string | undefined, _options: object, command: Command) =>
       cli.onStore(command, async ({ control }, printer) => {
         const result = await control.call("vdi.purge", name === undefined ? {} : { name });
+        // Nothing to purge is no failure, but there must be a disk of that name.
+        if (name !== undefined && result.purged === 0) await control.call("vdi.list", { name });
         await printer.print(result, () => `purged ${plural(result.purged, "discarded disk")}`);
         return 0;
       }),
     );
-}
-
-/** The rules of dog's -s: a number is a snap id, and ids begin at 1. */
-export function checkSnapshot(selector: string): string {
-  if (selector === "") throw new KelpieError("invalid", "the snapshot's tag is empty");
-  if (/^#?0+$/.test(selector)) {
-    throw new KelpieError("invalid", `snapshot ${selector}: ids begin at 1`);
-  }
-  return selector;
 }
 
 function checkTag(tag: string): void {

@@ -1,9 +1,7 @@
 import type { Command } from "commander";
-import { KelpieError } from "../base/errors.ts";
 import type { VdiEntry } from "../control/calls.ts";
 import { familyEntries, type TreeNode, treesOf } from "../control/tree.ts";
 import type { Cli } from "./command.ts";
-import { printable } from "./text.ts";
 import { drawTree } from "./tree-drawing.ts";
 import { vdiTable } from "./vdi-list.ts";
 
@@ -29,7 +27,9 @@ Example, after two snapshots and a rollback to the first:
     .action((name: string | undefined, _options: object, command: Command) =>
       cli.onStore(command, async ({ control }, printer) => {
         const all = await control.call("vdi.list", {});
-        const entries = name === undefined ? all : familyOf(all, name);
+        const entries = name === undefined ? all : familyEntries(all, name);
+        // Says that there is no such disk in the words that every command has for it.
+        if (name !== undefined && entries.length === 0) await control.call("vdi.info", { name });
         const columns = cli.context.stdout.isTerminal ? cli.context.stdout.columns : plainColumns;
         const roots = treesOf(entries);
         if (printer.json) await cli.context.stdout.write(toJson(roots));
@@ -37,12 +37,6 @@ Example, after two snapshots and a rollback to the first:
         return 0;
       }),
     );
-}
-
-function familyOf(entries: readonly VdiEntry[], name: string): VdiEntry[] {
-  const family = familyEntries(entries, name);
-  if (family.length > 0) return family;
-  throw new KelpieError("not-found", `there is no disk ${printable(name)}`);
 }
 
 /**

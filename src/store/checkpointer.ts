@@ -72,6 +72,19 @@ export class Checkpointer {
   }
 
   async write(): Promise<void> {
+    const { nodes } = this.#components.state;
+    try {
+      await this.#write();
+    } catch (error) {
+      // What was taken is as dirty as before.
+      nodes.dirtyBytes += nodes.storingBytes;
+      throw error;
+    } finally {
+      nodes.storingBytes = 0;
+    }
+  }
+
+  async #write(): Promise<void> {
     const { state, backend, host, whenStill } = this.#components;
     const { captured, floors } = await whenStill(() => ({
       captured: this.#capture(),
@@ -155,6 +168,7 @@ export class Checkpointer {
       logs.push([log, owner, place.segment, place.units, place.crc]);
       if (writer !== undefined) writers.push({ writer, repairs: writer.repairs });
     }
+    state.nodes.storingBytes = state.nodes.dirtyBytes;
     state.nodes.dirtyBytes = 0;
     return {
       roots,

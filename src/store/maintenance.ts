@@ -14,6 +14,8 @@ import { strangers } from "./strangers.ts";
 export interface MaintenanceSettings {
   /** A checkpoint is written when this much of maps has changed … */
   dirtyBytesMax: number;
+  /** Writers wait for the checkpoint when this much has changed and is not stored. */
+  dirtyBytesLimit: number;
   /** … or this much was appended, or this many records, since the last one. */
   appendedBytesMax: number;
   recordsMax: number;
@@ -25,6 +27,7 @@ export interface MaintenanceSettings {
 
 export const defaultMaintenance: MaintenanceSettings = {
   dirtyBytesMax: 96 * 2 ** 20,
+  dirtyBytesLimit: 224 * 2 ** 20,
   appendedBytesMax: 2 ** 30,
   recordsMax: 1000,
   usedFactor: 1.25,
@@ -69,6 +72,7 @@ export class Maintenance {
   #purgedAtCheckpoint = 0;
   #mapLiveBytes = 0;
   #notBeforeMs = 0;
+  #relief: Promise<void> | undefined;
   #afterCrash = false;
 
   constructor(settings: MaintenanceSettings, components: MaintenanceComponents) {
@@ -95,6 +99,31 @@ export class Maintenance {
     this.#stopped = true;
     this.#timer?.cancel();
     await this.#running;
+  }
+
+  /**
+   * Asked by writers: begins a checkpoint when much of maps has changed, and makes them wait for it when
+   * memory would otherwise grow without bound.
+   */
+  relieve(): Promise<void> | undefined {
+    const { dirtyBytes, storingBytes } = this.#components.state.nodes;
+    if (dirtyBytes < this.#settings.dirtyBytesMax) return undefined;
+    this.#relief ??= this.exclusively(() => this.#relieve()).finally(() => {
+      this.#relief = undefined;
+    });
+    return dirtyBytes + storingBytes < this.#settings.dirtyBytesLimit ? undefined : this.#relief;
+  }
+
+  async #relieve(): Promise<void> {
+    const { host } = this.#components;
+    const pauseMs = this.#notBeforeMs - host.clock.monotonicMs();
+    if (pauseMs > 0) await host.timers.sleep(pauseMs);
+    try {
+      if (!this.#stopped) await this.#checkpoint();
+    } catch (error) {
+      host.log.error("checkpoint failed", { error: messageOf(error) });
+      this.#notBeforeMs = host.clock.monotonicMs() + pauseAfterFailureMs;
+    }
   }
 
   checkpoint(): Promise<void> {

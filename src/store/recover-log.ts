@@ -10,6 +10,7 @@ import {
   readSegmentHeader,
   scanBatches,
 } from "./log/segment-scan.ts";
+import { parentOf } from "./paths.ts";
 import { pathOf } from "./segment-reader.ts";
 
 /** What a segment holds beyond the checkpoint. */
@@ -243,8 +244,4 @@ async function cut(
 
 export function entryCount(summary: Summary): number {
   return summary.entries.length / entryWords;
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, path.lastIndexOf("/"));
 }

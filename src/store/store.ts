@@ -203,6 +203,7 @@ export class Store {
       segments: this.state.segments,
       space: this.space,
       openLog: (tip) => this.#openLog(tip),
+      relieve: () => this.#maintenance.relieve(),
     });
   }
 

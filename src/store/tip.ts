@@ -27,6 +27,8 @@ export interface TipComponents {
   space: SpaceGuard;
   /** Starts a log for the tip: one catalog record. */
   openLog: (tip: Tip) => Promise<LogWriter>;
+  /** To be waited for before anything is written, when there is too much of changed maps in memory. */
+  relieve: () => Promise<void> | undefined;
 }
 
 /**
@@ -54,6 +56,8 @@ export class Tip implements LogSink {
 
   /** Writes whole blocks; `chunks` together are a multiple of 4,096 bytes. */
   async write(chunks: readonly Uint8Array[], first: number): Promise<void> {
+    const relief = this.#components.relieve();
+    if (relief !== undefined) await relief;
     const log = this.log ?? (await this.#openLog());
     let bytes = 0;
     for (const chunk of chunks) bytes += chunk.length;

@@ -6,7 +6,8 @@ import type { Log } from "../../host/log.ts";
 import type { Timers } from "../../host/timers.ts";
 import { blockUnits, unitBytes } from "../formats/batch.ts";
 import { chunkBlocks } from "../formats/map-node.ts";
-import type { AppendOperation, LogSink, LogWriterSettings } from "./append.ts";
+import { parentOf } from "../paths.ts";
+import { type AppendOperation, barrier, type LogSink, type LogWriterSettings } from "./append.ts";
 import { type EncodedBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
 import { readBack } from "./read-back.ts";
 import { SyncFailure } from "./sync-failure.ts";
@@ -490,17 +491,4 @@ export class LogWriter {
       await gone.handle.close();
     }
   }
-}
-
-const barrier: AppendOperation = {
-  kind: 2,
-  block: 0,
-  count: 0,
-  chunks: [],
-  crcs: new Uint32Array(0),
-};
-
-function parentOf(path: string): string {
-  const slash = path.lastIndexOf("/");
-  return slash <= 0 ? (slash === 0 ? "/" : ".") : path.slice(0, slash);
 }

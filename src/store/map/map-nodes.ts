@@ -29,6 +29,8 @@ export class MapNodes {
   #lastToken = 0;
   /** Bytes of chunks that were changed since the counter was last set to 0. */
   dirtyBytes = 0;
+  /** Of those, what the checkpoint under way has taken and not stored yet. */
+  storingBytes = 0;
   loads = 0;
 
   constructor(settings: { limitBytes: number }, components: { reader: MapReader }) {
