@@ -26,18 +26,24 @@ export function addServe(program: Command, cli: Cli): void {
     .summary("serve the store's disks over NBD")
     .description(
       `Serves the store's disks over NBD until Ctrl-C, and makes the store if there is none. Other
-kelpie commands on the same store ask this server. ADDR is host:port, unix:PATH or off.`,
+kelpie commands on the same store ask this server. ADDR is host:port, unix:PATH, or off for no NBD at
+all: then disks cannot be read or written, and only commands that ask about them or change them work.`,
     )
-    .option("--nbd <addr>", "listen here, and not on 127.0.0.1:10809 and <store>/nbd.sock", collect)
+    .option("--nbd <addr>", "listen here, not on 127.0.0.1:10809 and <store>/nbd.sock; may be repeated", collect)
     .option("--insecure", "allow addresses that other machines can reach")
-    .option("--keep-discarded <time,share>", "how long and how much of what rollback sets aside")
+    .option(
+      "--keep-discarded <time,share>",
+      `how long what rollback and delete set aside is kept for "vdi undelete", and in what share of the
+space at most; 1h,10% if not given`,
+    )
     .addHelpText(
       "after",
       `
 Examples:
   kelpie serve
   kelpie serve --store /srv/disks --nbd unix:/run/kelpie.sock --nbd 127.0.0.1:10809
-  kelpie serve --keep-discarded 1h,10%`,
+  kelpie serve --keep-discarded 7d,25%
+  kelpie serve --keep-discarded 0              nothing can be brought back`,
     )
     .action((_options: object, command: Command) => {
       const options = command.optsWithGlobals<ServeOptions>();

@@ -49,7 +49,7 @@ export function checkSnapshot(selector: string): string {
 /** Where a command takes disks only, an unknown `disk1@snap1` is taken for a snapshot by mistake. */
 export function hintAtSnapshot(error: unknown, command: Command): unknown {
   if (!isKelpieError(error, "not-found")) return error;
-  const names = command.args.filter((name) => error.message.includes(`disk "${name}"`));
+  const names = command.args.filter((name) => error.message.includes(name));
   const parts = names.map(splitName).find((found) => found !== undefined);
   if (parts === undefined) return error;
   const [disk, snapshot] = [printable(parts.name), printable(parts.snapshot)];

@@ -58,12 +58,11 @@ Examples:
   kelpie vdi resize disk1 5G --shrink`,
     )
     .action((name: string, size: string, options: { shrink?: boolean }, command: Command) => {
-      if (size.startsWith("-")) throw relativeShrink(size);
       const wanted = parseSize(size);
       return cli.onStore(command, async ({ control }, printer) => {
-        const shrink = options.shrink === true;
         const before = size.startsWith("+") ? await control.call("vdi.info", { name }) : undefined;
         const sizeBytes = (before?.entry.sizeBytes ?? 0) + wanted;
+        const shrink = options.shrink === true && before === undefined;
         const entry = await control.call("vdi.resize", { name, sizeBytes, shrink });
         await printer.print(entry, () => `${printable(name)}: now ${exactSize(entry.sizeBytes)}`);
         return 0;
@@ -84,9 +83,3 @@ function refuseForgottenUnit(size: string, sizeBytes: number): void {
 
 /** 16 TiB, the largest disk: a larger number is no number of gigabytes. */
 const bareGigabytesMax = deviceBytesMax / 2 ** 30;
-
-function relativeShrink(size: string): KelpieError {
-  return new KelpieError("invalid", `${size}: it is negative`, {
-    remedy: "give the new size, and --shrink",
-  });
-}
