@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { resolve } from "node:path";
 import { test } from "node:test";
 import { bytesOf, runCli } from "../../test/support/cli-run.ts";
 import { FakeStore } from "../../test/support/fake-control.ts";
@@ -278,7 +279,34 @@ test("exit codes are dog's, and no failure is 0", async () => {
     ["vdi tree nothing", 5, /there is no disk nothing/],
     ["vdi info nothing", 5, /there is no disk nothing/],
     ["vdi rollback disk1 -s nothing", 5, /no snapshot nothing\nkelpie vdi list disk1/],
-    ["vdi create x", 64, /missing required argument 'size'/],
+    ["vdi create x", 64, /argument 'size'\nkelpie vdi create --help says more\n/],
+    ["--store s vdi list --nonsense", 64, /\nkelpie vdi list --help says more\n/],
+    [
+      "vdi create x 10",
+      64,
+      /multiple of 512 bytes, and 10 is not\nwrite 10G for gigabytes; .* 512\n/,
+    ],
+    ["vdi create x 100000", 64, /multiple of 512 bytes, .*\nthe next is 100352\n/],
+    ["vdi create x 1.3M", 64, /\n1362944 is the multiple of 512 just below/],
+    ["vdi purge nothing", 5, /there is no disk nothing/],
+    ["vdi map disk1 -s nothing --json", 5, /no snapshot nothing/],
+    ["vdi diff disk1 -F nothing --json", 5, /no snapshot nothing/],
+    ["vdi import /nonexistent/file x", 5, /kelpie: there is no file \/nonexistent\/file\n/],
+    ["vdi export disk1 /nonexistent/x", 5, /kelpie: there is no directory \/nonexistent\n/],
+    ["vdi resize disk1 -1G", 64, /-1G: it is negative\ngive the new size, and --shrink/],
+    ["vdi delete disk1@base", 5, /no disk disk1@base\n.*disk1, use -s base/],
+    ["vdi snapshot disk1@base", 5, /disk1, use -s base/],
+    ["vdi rollback disk1@base -s base", 5, /disk1, use -s base/],
+    ["vdi clone disk1@base x -s base", 5, /disk1, use -s base/],
+    ["vdi diff disk1@base -F base", 5, /disk1, use -s base/],
+    ["vdi resize disk1@base 20M", 5, /not on snapshots: use disk1\n/],
+    ["list", 64, /unknown command "list"\ndid you mean kelpie vdi list\?/],
+    ["check --repair", 64, /unknown command "check"\ndid you mean kelpie vdi check\?/],
+    ["--json clean", 64, /unknown command "clean"\ndid you mean kelpie store clean\?/],
+    ["vdo list", 64, /unknown command "vdo"\ndid you mean kelpie vdi list\?/],
+    ["help nonsense", 64, /unknown command "nonsense"\nkelpie --help lists them/],
+    ["--store /etc/passwd vdi list", 64, /\/etc\/passwd: it is a file, not a directory/],
+    ["--store /etc/passwd serve", 64, /\/etc\/passwd: it is a file, not a directory/],
     ["vdi create x 1 2", 64, /too many arguments/],
     ["vdi create x 10X", 64, /"10X" is not a size\nwrite it like/],
     ["vdi create x -5G", 64, /kelpie: -5G: it is negative/],
@@ -286,7 +314,7 @@ test("exit codes are dog's, and no failure is 0", async () => {
     ["vdi snapshot disk1 ", 64, /<name> is empty/],
     ["vdi create x 1.1G", 64, /whole number/],
     ["vdi crate x 1G", 64, /unknown command 'crate'.*\(Did you mean create\?\)/s],
-    ["vdi", 64, /a command is missing/],
+    ["vdi", 64, /a command is missing\nkelpie vdi --help lists them/],
     ["nonsense", 64, /kelpie: /],
     ["vdi list --nonsense", 64, /unknown option '--nonsense'/],
     ["vdi clone disk1 x", 64, /required option '-s, --snapshot <tag>'/],
@@ -322,6 +350,11 @@ test("help and the version go to standard output and are no failure", async () =
     ["vdi", "--help"],
     ["vdi", "import", "-h"],
     ["serve", "-h"],
+    ["help"],
+    ["help", "vdi"],
+    ["help", "vdi", "create"],
+    ["vdi", "help"],
+    ["--store", "vdi", "help"],
   ]) {
     const { exitCode, stdout, stderr } = await runCli(argv, { store });
     assert.deepEqual([exitCode, stderr], [0, ""]);
@@ -331,6 +364,64 @@ test("help and the version go to standard output and are no failure", async () =
   }
   assert.equal((await runCli(["--version"], { store })).stdout, "kelpie 0.0.0-test\n");
   assert.match((await runCli([], { store })).stdout, /Exit codes/);
+});
+
+test("help for a command is what its --help says", async () => {
+  const store = new FakeStore();
+  const shown = async (line: string) => (await runCli(line.split(" "), { store })).stdout;
+  assert.equal(await shown("help"), await shown("--help"));
+  assert.equal(await shown("help vdi create"), await shown("vdi create --help"));
+  assert.equal(await shown("store help check"), await shown("store check --help"));
+  assert.notEqual(await shown("help vdi"), await shown("help"));
+});
+
+test("a snapshot may be named NAME@TAG; a disk of that name comes first", async () => {
+  const store = await rolledBack();
+  for (const line of ["vdi info", "vdi map", "vdi check", "vdi map --json"]) {
+    const [words, options] = [line.split(" ").slice(0, 2), line.split(" ").slice(2)];
+    const asked = await runCli([...words, "disk1", "-s", "base", ...options], { store });
+    const short = await runCli([...words, "disk1@base", ...options], { store });
+    assert.equal(short.exitCode, 0, short.stderr);
+    assert.equal(short.stdout, asked.stdout);
+  }
+  assert.equal((await runCli(["vdi", "info", "disk1@nothing"], { store })).exitCode, 5);
+  await store.control.call("vdi.create", { name: "disk1@base", sizeBytes: 512 });
+  const { stdout } = await runCli(["vdi", "info", "disk1@base"], { store });
+  assert.match(stdout, /^Name: +disk1@base\nKind: +working VDI\n/);
+});
+
+test("a size with a + is how much larger a disk becomes, never how small", async () => {
+  const store = new FakeStore();
+  assert.equal(
+    await session(
+      store,
+      "vdi create d 1M",
+      "vdi resize d +1M",
+      "vdi resize d +512 --shrink",
+      "vdi resize nothing +1M",
+    ),
+    `$ kelpie vdi create d 1M
+d: created, 1.0 MiB
+$ kelpie vdi resize d +1M
+d: now 2M
+$ kelpie vdi resize d +512 --shrink
+d: now 2097664
+$ kelpie vdi resize nothing +1M
+kelpie: there is no disk nothing
+exit 5
+`,
+  );
+});
+
+test("an empty $KELPIE_STORE is none", async () => {
+  const urls: string[] = [];
+  const store = new FakeStore();
+  const openLocal = async (url: string) => {
+    urls.push(url);
+    return store;
+  };
+  await runCli(["vdi", "list"], { store, openLocal, directory: "" });
+  assert.deepEqual(urls, [resolve("kelpie-data")]);
 });
 
 test("a mistake of ours is not taken for the user's", async () => {

@@ -26,15 +26,19 @@ export function addServe(program: Command, cli: Cli): void {
     .summary("serve the store's disks over NBD")
     .description(
       `Serves the store's disks over NBD until Ctrl-C, and makes the store if there is none. Other
-kelpie commands on the same store ask this server. ADDR is host:port, unix:PATH, or off for no NBD at
-all: then disks cannot be read or written, and only commands that ask about them or change them work.`,
+kelpie commands on the same store ask this server. ADDR is host:port, unix:PATH or off. With off
+there is no NBD: nothing can read or write the disks' data, but snapshots, rollback and questions
+still work.`,
     )
-    .option("--nbd <addr>", "listen here, not on 127.0.0.1:10809 and <store>/nbd.sock; may be repeated", collect)
+    .option(
+      "--nbd <addr>",
+      "listen here, not on 127.0.0.1:10809 and <store>/nbd.sock; may be repeated",
+      collect,
+    )
     .option("--insecure", "allow addresses that other machines can reach")
     .option(
       "--keep-discarded <time,share>",
-      `how long what rollback and delete set aside is kept for "vdi undelete", and in what share of the
-space at most; 1h,10% if not given`,
+      "how long, and in what share of the file system, discarded disks are kept; else 1h,10%",
     )
     .addHelpText(
       "after",

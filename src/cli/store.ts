@@ -40,11 +40,11 @@ function addCheck(store: Command, cli: Cli): void {
       `Verifies everything in the store: the catalog, every map, every block's checksum. Says what is
 damaged and which disks that concerns. Exits with 1 if something is.
 
---repair corrects counts and removes what nothing needs. It brings no data back: a damaged block stays
-an I/O error. A store that does not open because a log of it is damaged is opened with what is before
-the damage; writes behind it are lost for good then, even if they were flushed. Copy the store first.`,
+--repair corrects counts and removes what nothing needs. It brings no data back: a damaged block
+stays an I/O error. A store that does not open because a log of it is damaged is opened with what is
+before the damage; later writes are lost for good then, even flushed ones. Copy the store first.`,
     )
-    .option("--repair", "repair counts and leaks, and go on without what is gone")
+    .option("--repair", "repair counts and leaks; open without what is gone for good")
     .action((options: { repair?: boolean }, command: Command) => {
       const repair = options.repair === true;
       const check: CommandBody = async ({ control }, printer) => {

@@ -73,12 +73,12 @@ Examples:
 /** "10" is hardly meant as ten bytes. */
 function refuseForgottenUnit(size: string, sizeBytes: number): void {
   if (!/^\d+$/.test(size) || sizeBytes === 0 || sizeBytes % sectorBytes === 0) return;
-  throw new KelpieError("invalid", `size ${size}: a disk has a multiple of ${sectorBytes} bytes`, {
-    remedy:
-      sizeBytes < bareGigabytesMax
-        ? `write ${size}G for gigabytes; in bytes the next is ${roundUp(sizeBytes)}`
-        : `the next is ${roundUp(sizeBytes)}`,
-  });
+  const remedy =
+    sizeBytes < bareGigabytesMax
+      ? `write ${size}G for gigabytes; in bytes the next is ${roundUp(sizeBytes)}`
+      : `the next is ${roundUp(sizeBytes)}`;
+  const message = `a size must be a multiple of ${sectorBytes} bytes, and ${size} is not`;
+  throw new KelpieError("invalid", message, { remedy });
 }
 
 /** 16 TiB, the largest disk: a larger number is no number of gigabytes. */

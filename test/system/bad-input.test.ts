@@ -247,8 +247,8 @@ test("a directory that is no store is refused, and stays as it is", async () => 
   }
   const file = `${directory}/cat.jpg`;
   const notADirectory = await runKelpie(file, "serve", "--nbd", "off");
-  assert.equal(notADirectory.status, 2);
-  assert.match(notADirectory.stderr, /directory/);
+  assert.equal(notADirectory.status, 64);
+  assert.match(notADirectory.stderr, /cat\.jpg: it is a file, not a directory/);
   assert.doesNotMatch(notADirectory.stderr, /internal error/);
 });
 
