@@ -32,8 +32,11 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** A second signal this soon is the same request: `timeout` signals the process and its group. */
-const sameRequestMs = 1000;
+/**
+ * A second signal this soon is the same request: `timeout` signals the process and its group. Nobody
+ * presses Ctrl-C twice as fast.
+ */
+const sameRequestMs = 100;
 
 function createContext(host: Host, signal: AbortSignal): CliContext {
   return {

@@ -32,7 +32,7 @@ interface Captured {
   roots: { row: PointRow; point: Point; root: Root }[];
   segments: SegmentRow[];
   logs: LogRow[];
-  writers: { writer: LogWriter; repairs: number }[];
+  writers: { writer: LogWriter; repairs: number; wasRepairing: boolean }[];
   records: number;
   registry: unknown;
   nextId: number;
@@ -109,10 +109,10 @@ export class Checkpointer {
     }
     for (const object of writer.objects) state.mapObjects.byNumber.set(object.number, object);
     // Durability: the maps must not name a batch that power loss could still cut off.
-    for (const { writer: log, repairs } of captured.writers) {
+    for (const { writer: log, repairs, wasRepairing } of captured.writers) {
       await log.flush();
       // What was captured stands elsewhere now: the next checkpoint will have it.
-      if (log.repairs !== repairs || repairs % 2 === 1) {
+      if (log.repairs !== repairs || wasRepairing) {
         throw new KelpieError("io", "a sync failed under the checkpoint");
       }
     }
@@ -166,7 +166,8 @@ export class Checkpointer {
       const owner = owners.at(-1)?.owner.id ?? 0;
       const place = writer?.appliedPlace ?? covered;
       logs.push([log, owner, place.segment, place.units, place.crc]);
-      if (writer !== undefined) writers.push({ writer, repairs: writer.repairs });
+      if (writer === undefined) continue;
+      writers.push({ writer, repairs: writer.repairs, wasRepairing: writer.isRepairing });
     }
     state.nodes.storingBytes = state.nodes.dirtyBytes;
     state.nodes.dirtyBytes = 0;

@@ -73,8 +73,9 @@ export class LogWriter {
   #directoryMade = false;
   syncs = 0;
   appendedBytes = 0;
-  /** Counts the begin and the end of each writing again after a failed sync: odd while one goes on. */
+  /** Times that data was written again because a sync had failed. */
   repairs = 0;
+  isRepairing = false;
 
   constructor(
     settings: LogWriterSettings,
@@ -416,6 +417,7 @@ export class LogWriter {
   async #repair(error: unknown): Promise<void> {
     await this.hold();
     this.repairs++;
+    this.isRepairing = true;
     try {
       if (!(error instanceof SyncFailure)) throw error;
       this.#logger.error("sync failed; writing the data again", {
@@ -439,7 +441,7 @@ export class LogWriter {
       });
       this.#logger.error("log failed", { log: this.log, error: messageOf(cause) });
     } finally {
-      this.repairs++;
+      this.isRepairing = false;
       this.release();
     }
   }
