@@ -116,7 +116,7 @@ const samples: Record<string, { bad: [string, string][]; good: [string, string][
       ["docs/a.md", "see /root/x"],
       ["src/a.ts", 'const p = "/home/someone/x";'],
     ],
-    good: [["docs/a.md", "ProtectHome hides /home; see ../work/x"]],
+    good: [["docs/a.md", "ProtectHome hides /home; see ../x"]],
   },
 };
 
