@@ -54,6 +54,10 @@ test("no checkpoint is made of a moment in which a failed sync is being mended",
 test("zeros do not eat the reserve of a full store", async () => {
   const { vdis, host } = await smallStore(64 * mebibyte, { reserveBytes: 8 * mebibyte });
   const volume = await fillUp(vdis, mebibyte, 100);
+  // Time stands still, so nothing has been cleaned: it is full, says so, and stays so.
+  assert.ok(vdis.store.space.isFull);
+  const data = Buffer.alloc(mebibyte);
+  await assert.rejects(async () => volume.write([data], 0), { code: "no-space" });
   let refused: unknown;
   for (let step = 0; step < 20_000 && refused === undefined; step++) {
     try {
