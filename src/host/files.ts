@@ -45,7 +45,10 @@ export interface OpenMode {
 
 export interface FileHandle {
   readonly path: string;
-  /** Fills `target` from `position` if that takes no waiting, else does nothing and says false. */
+  /**
+   * Fills `target` from `position` if that takes no waiting. Else it says false, and what is in `target`
+   * means nothing.
+   */
   tryRead(target: Uint8Array, position: number): boolean;
   /** Reads until `target` is full or the file ends; returns the number of bytes read. */
   read(target: Uint8Array, position: number): Promise<number>;

@@ -5,6 +5,7 @@ import type { Completion } from "../../base/completion.ts";
 import { KelpieError } from "../../base/errors.ts";
 import type { FileHandle } from "../files.ts";
 import { fileError } from "./file-errors.ts";
+import { residentRead, residentReadBytesMax } from "./resident-read.ts";
 
 /**
  * Up to this size a write is done at once, on the calling thread: it is a copy into the page cache,
@@ -49,18 +50,18 @@ export class NodeFileHandle implements FileHandle {
   #inFlight = 0;
   #idle: (() => void) | undefined;
   #closing: Promise<void> | undefined;
+  readonly #residentRead = residentRead();
 
   constructor(path: string, fd: number) {
     this.path = path;
     this.#fd = fd;
   }
 
-  /**
-   * Always would wait: Node has no way to ask whether a range is in the page cache. O_NONBLOCK is
-   * ignored for regular files, and preadv2 with RWF_NOWAIT, mincore and cachestat are out of reach.
-   */
-  tryRead(_target: Uint8Array, _position: number): boolean {
-    return false;
+  /** What is wrong with the file, if anything is, is for `read` to find out and to say. */
+  tryRead(target: Uint8Array, position: number): boolean {
+    this.#assertOpen("read");
+    if (target.length > residentReadBytesMax) return false;
+    return this.#residentRead?.(this.#fd, target, position) ?? false;
   }
 
   read(target: Uint8Array, position: number): Promise<number> {
