@@ -1,6 +1,7 @@
 import { assert } from "../src/base/assert.ts";
 import { KelpieError } from "../src/base/errors.ts";
 import type { Address, Connection, ConnectionHandlers, Listener, Net } from "../src/host/net.ts";
+import { LentMemory } from "./lent-memory.ts";
 
 export interface MemoryNetComponents {
   /** Runs an action in a later turn: how long bytes are on their way. */
@@ -67,6 +68,7 @@ export class MemoryNet implements Net {
 class MemoryConnection implements Connection {
   readonly peer: string;
   queuedBytes = 0;
+  readonly lent = new LentMemory();
   readonly #soon: (action: () => void) => void;
   #other: MemoryConnection | undefined;
   #handlers: ConnectionHandlers | undefined;
@@ -98,13 +100,17 @@ class MemoryConnection implements Connection {
     if (this.#ended || this.#closed) return false;
     for (const chunk of chunks) {
       if (chunk.byteLength === 0) continue;
-      // The receiver owns what it gets, so it gets a copy.
-      this.#queue.push(chunk.slice());
+      // Lent by whom it arrives at, who must be told when it is given back.
+      this.#queue.push(this.#other?.lent.lend(chunk) ?? chunk);
       this.queuedBytes += chunk.byteLength;
     }
     this.move();
     if (this.queuedBytes > memoryQueuedBytesMax) this.#full = true;
     return !this.#full;
+  }
+
+  release(chunk: Uint8Array, count: number): void {
+    this.lent.release(chunk, count);
   }
 
   cork(): void {

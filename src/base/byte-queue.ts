@@ -10,12 +10,18 @@ const emptyChunk = new Uint8Array(0);
  * `head[headOffset]` to `head[headOffset + n - 1]`; then `skip(n)`.
  */
 export class ByteQueue {
+  readonly #release: (chunk: Uint8Array, count: number) => void;
   #chunks: Uint8Array[] = [];
   #next = 0;
   #length = 0;
   /** The chunk at the front, of which `headOffset` bytes are used up. */
   head: Uint8Array = emptyChunk;
   headOffset = 0;
+
+  /** `release` is told of bytes that nobody needs any more; what `take` gave is the taker's to release. */
+  constructor(release: (chunk: Uint8Array, count: number) => void = () => {}) {
+    this.#release = release;
+  }
 
   get byteLength(): number {
     return this.#length;
@@ -46,9 +52,12 @@ export class ByteQueue {
     this.#length -= count;
     let left = count;
     while (left > this.head.length - this.headOffset) {
-      left -= this.head.length - this.headOffset;
+      const rest = this.head.length - this.headOffset;
+      if (rest > 0) this.#release(this.head, rest);
+      left -= rest;
       this.#advanceHead();
     }
+    if (left > 0) this.#release(this.head, left);
     this.headOffset += left;
     if (this.#length === 0) this.#forget();
   }
@@ -86,6 +95,7 @@ export class ByteQueue {
       }
       const size = Math.min(available, count - done);
       target.set(this.head.subarray(this.headOffset, this.headOffset + size), done);
+      this.#release(this.head, size);
       this.headOffset += size;
       done += size;
     }

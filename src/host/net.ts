@@ -18,7 +18,7 @@ export interface Listener {
 }
 
 export interface ConnectionHandlers {
-  /** One incoming chunk; the bytes belong to the handler from then on. */
+  /** One incoming chunk; the bytes are the handler's until it gives them to `release`. */
   data(chunk: Uint8Array): void;
   /** The write queue fell below its limit after `write` had said false. */
   drain(): void;
@@ -38,6 +38,12 @@ export interface Connection {
   write(chunks: readonly Uint8Array[]): boolean;
   /** Bytes queued and not yet handed to the system. */
   readonly queuedBytes: number;
+  /**
+   * Gives back `count` bytes of a chunk that `data` brought, or of a part of it: their memory will be
+   * received into again when all of the chunk is given back. Each byte once. What is never given back
+   * stays the handler's.
+   */
+  release(chunk: Uint8Array, count: number): void;
   /** Between `cork` and `uncork` writes are gathered and leave together. */
   cork(): void;
   uncork(): void;

@@ -1,5 +1,4 @@
 import { ByteQueue } from "../base/byte-queue.ts";
-import { joinBytes } from "../base/bytes.ts";
 import { KelpieError } from "../base/errors.ts";
 import type { Connection } from "../host/net.ts";
 
@@ -21,7 +20,7 @@ const unreadBytesMax = 64 * 1024;
  */
 export class Channel {
   readonly connection: Connection;
-  readonly queue = new ByteQueue();
+  readonly queue: ByteQueue;
   /** Resolves when the connection is closed, by whomever; never rejects. */
   readonly closed: Promise<void>;
   #settleClosed: () => void = () => {};
@@ -35,6 +34,7 @@ export class Channel {
 
   constructor(connection: Connection) {
     this.connection = connection;
+    this.queue = new ByteQueue((chunk, count) => connection.release(chunk, count));
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });
@@ -52,7 +52,8 @@ export class Channel {
   async take(count: number): Promise<Uint8Array> {
     if (this.#drain !== undefined) await this.#drain.promise;
     if (this.queue.byteLength < count) await this.#arrival(count);
-    const bytes = joinBytes(this.queue.take(count));
+    const bytes = new Uint8Array(count);
+    this.queue.copyInto(bytes);
     this.#resume();
     return bytes;
   }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { BufferPool } from "./buffer-pool.ts";
 import { ReplyBuffer } from "./reply-buffer.ts";
 
 test("replies come out in order, whatever is cancelled, detached and appended", () => {
@@ -10,7 +11,7 @@ test("replies come out in order, whatever is cancelled, detached and appended", 
   });
   fc.assert(
     fc.property(fc.array(call, { maxLength: 60 }), (calls) => {
-      const buffer = new ReplyBuffer();
+      const buffer = new ReplyBuffer(new BufferPool());
       const expected: number[][] = [];
       const detached: Uint8Array[] = [];
       const taken: Uint8Array[] = [];
@@ -52,14 +53,14 @@ test("replies come out in order, whatever is cancelled, detached and appended", 
 });
 
 test("small replies that follow each other are one chunk", () => {
-  const buffer = new ReplyBuffer();
+  const buffer = new ReplyBuffer(new BufferPool());
   for (let count = 0; count < 31; count++) buffer.reserve(4112);
   assert.equal(buffer.byteLength, 31 * 4112);
   assert.equal(buffer.takeAll().length, 1);
 });
 
 test("what was sent is not written to again", () => {
-  const buffer = new ReplyBuffer();
+  const buffer = new ReplyBuffer(new BufferPool());
   buffer.reserve(16);
   const [first] = buffer.takeAll();
   buffer.reserve(16);

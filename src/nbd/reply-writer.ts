@@ -1,4 +1,5 @@
 import { writeU64 } from "../base/bytes.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import { ReplyBuffer } from "./reply-buffer.ts";
 import {
   type ChunkHeader,
@@ -29,7 +30,7 @@ export interface ReplyAddress {
  * extended headers everything is a chunk.
  */
 export class ReplyWriter {
-  readonly #buffer = new ReplyBuffer();
+  readonly #buffer: ReplyBuffer;
   readonly #style: HeaderStyle;
   readonly #extended: boolean;
   /** Of a read's reply, before its data. */
@@ -46,7 +47,8 @@ export class ReplyWriter {
     length: 0,
   };
 
-  constructor(style: HeaderStyle) {
+  constructor(style: HeaderStyle, pool: BufferPool) {
+    this.#buffer = new ReplyBuffer(pool);
     this.#style = style;
     this.#extended = style === "extended";
     this.#chunkHeadBytes = this.#extended ? extendedChunkBytes : structuredChunkBytes;
@@ -60,6 +62,11 @@ export class ReplyWriter {
 
   takeAll(): Uint8Array[] {
     return this.#buffer.takeAll();
+  }
+
+  /** See `ReplyBuffer.reuse`. */
+  reuse(unsentBytes: number): void {
+    this.#buffer.reuse(unsentBytes);
   }
 
   success(to: ReplyAddress): void {
@@ -114,7 +121,7 @@ export class ReplyWriter {
 
   appendRead(to: ReplyAddress, reply: Uint8Array): void {
     this.#readHeader(reply, 0, to, reply.length - this.#readHeadBytes);
-    this.#buffer.append(reply);
+    this.#buffer.attach(reply);
   }
 
   /** A content chunk must hold at least one byte, and a simple reply to a read is forbidden. */

@@ -4,6 +4,7 @@ import { guardDevice } from "../block/guard.ts";
 import type { Log } from "../host/log.ts";
 import type { Address, Connection, Listener, Net } from "../host/net.ts";
 import type { Timers } from "../host/timers.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { Channel } from "./channel.ts";
 import { closeExport } from "./export-choice.ts";
 import { type Agreement, negotiateAsServer } from "./handshake.ts";
@@ -67,6 +68,7 @@ class Server implements NbdServer {
   readonly #components: NbdServerComponents;
   readonly #listeners: Listener[] = [];
   readonly #sessions = new Set<Session>();
+  readonly #pool = new BufferPool();
   #shuttingDown = false;
 
   constructor(settings: NbdServerSettings, components: NbdServerComponents) {
@@ -122,6 +124,7 @@ class Server implements NbdServer {
     const session = new Session(connection, this.#settings, {
       ...this.#components,
       isShuttingDown: () => this.#shuttingDown,
+      pool: this.#pool,
     });
     this.#sessions.add(session);
     void session.done.then(() => this.#sessions.delete(session));
@@ -130,6 +133,7 @@ class Server implements NbdServer {
 
 interface SessionComponents extends NbdServerComponents {
   isShuttingDown(): boolean;
+  pool: BufferPool;
 }
 
 /** One connection from its first byte to the closing of its export. */
@@ -227,10 +231,10 @@ class Session {
 
   async #serve({ opened, style, contexts }: Agreement): Promise<void> {
     const { requestsInFlightMax, bytesInFlightMax, closeMs } = this.#settings;
-    const { timers, log } = this.#components;
+    const { timers, log, pool } = this.#components;
     const transmission = new Transmission(
       { style, contexts, requestsInFlightMax, bytesInFlightMax, closeMs },
-      { channel: this.#channel, device: guardDevice(opened.device), timers, log },
+      { channel: this.#channel, device: guardDevice(opened.device), timers, log, pool },
     );
     this.#transmission = transmission;
     this.#channel.handOver(transmission);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GatedDevice } from "../../test/support/gated-device.ts";
-import { errorIn, RawClient, serve, settle } from "../../test/support/raw-nbd.ts";
+import { errorIn, type RawClient, serve, settle } from "../../test/support/raw-nbd.ts";
 import { readU32, readU64 } from "../base/bytes.ts";
 import { KelpieError } from "../base/errors.ts";
 import type { BlockDevice, Extent, ExtentQuery } from "../block/block-device.ts";
@@ -418,28 +418,6 @@ test("late reads do not damage the replies around them", async () => {
     }
     assert.equal(seen.size, 64);
   });
-});
-
-test("a write's payload reaches the device in the slices it came in", async () => {
-  const device = new MemoryDevice(sizeBytes);
-  const seen: (readonly Uint8Array[])[] = [];
-  device.write = (chunks) => void seen.push(chunks);
-  const { stop, net } = await serve({ disk: device });
-  const client = await (await RawClient.connect(net)).go("disk");
-  const payload = new Uint8Array(3000);
-  const request = client.request({ command: write, length: 3000 });
-  client.connection.write([
-    request.subarray(0, 28),
-    payload.subarray(0, 1000),
-    payload.subarray(1000),
-  ]);
-  await client.reply();
-  assert.deepEqual(
-    seen.map((chunks) => chunks.map(({ length }) => length)),
-    [[1000, 2000]],
-  );
-  assert.equal(seen[0]?.[0]?.buffer, payload.buffer);
-  await stop();
 });
 
 test("DISC finishes what is in flight, then closes", async () => {

@@ -4,6 +4,7 @@ import type { BlockDevice } from "../block/block-device.ts";
 import type { Log } from "../host/log.ts";
 import type { Timer, Timers } from "../host/timers.ts";
 import { describeBlocks, type ServedContext, statusCostBytes } from "./block-status.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import type { Channel, Receiver } from "./channel.ts";
 import { errno, errnoOf } from "./errno.ts";
 import { payloadBytesDiscardMax, replyBatchBytes } from "./limits.ts";
@@ -37,6 +38,8 @@ export interface TransmissionComponents {
   device: BlockDevice;
   timers: Timers;
   log: Log;
+  /** Shared by the server's connections. */
+  pool: BufferPool;
 }
 
 /** A request that the device has not completed yet. */
@@ -45,11 +48,14 @@ interface PendingRequest extends ReplyAddress {
   costBytes: number;
   /** The reply that a read fills in. */
   reply: Uint8Array | undefined;
+  /** The payload of a write, to be released when the device is done with it. */
+  payload: readonly Uint8Array[] | undefined;
   /** The payloads that a block status request gathers. */
   status: Uint8Array[] | undefined;
 }
 
 const withFua = { fua: true } as const;
+const noPayload: readonly Uint8Array[] = [];
 
 /**
  * The server's side of the transmission phase on one connection.
@@ -94,7 +100,7 @@ export class Transmission implements Receiver {
     const extended = settings.style === "extended";
     this.#headerBytes = extended ? extendedRequestBytes : requestBytes;
     this.#magic = extended ? extendedRequestMagic : requestMagic;
-    this.#replies = new ReplyWriter(settings.style);
+    this.#replies = new ReplyWriter(settings.style, components.pool);
     this.done = new Promise((resolve) => {
       this.#settleDone = resolve;
     });
@@ -209,24 +215,33 @@ export class Transmission implements Receiver {
       this.#blockStatus(request);
       return;
     }
+    const isWrite = request.command === command.write;
+    const payload = isWrite ? this.#components.channel.queue.take(this.#payloadBytes) : noPayload;
     let completion: Completion<void>;
     try {
-      completion = this.#change(request);
+      completion = this.#change(request, payload);
     } catch (error) {
       this.#fail(request, error); // the world's failures are the client's to know
+      this.#release(payload);
       return;
     }
-    if (isPending(completion)) this.#track(completion, pendingOf(request));
-    else this.#replies.success(request);
+    if (isPending(completion)) {
+      const pending = pendingOf(request);
+      pending.payload = payload;
+      this.#track(completion, pending);
+      return;
+    }
+    this.#replies.success(request);
+    this.#release(payload);
   }
 
-  #change(request: RequestHeader): Completion<void> {
-    const { channel, device } = this.#components;
+  #change(request: RequestHeader, payload: readonly Uint8Array[]): Completion<void> {
+    const { device } = this.#components;
     const { flags, offset, length } = request;
     const options = (flags & commandFlag.fua) !== 0 ? withFua : undefined;
     switch (request.command) {
       case command.write:
-        return device.write(channel.queue.take(this.#payloadBytes), offset, options);
+        return device.write(payload, offset, options);
       case command.flush:
         return device.flush();
       case command.trim:
@@ -292,7 +307,13 @@ export class Transmission implements Receiver {
     );
   }
 
+  #release(payload: readonly Uint8Array[]): void {
+    const { connection } = this.#components.channel;
+    for (const chunk of payload) connection.release(chunk, chunk.length);
+  }
+
   #settle(pending: PendingRequest): void {
+    if (pending.payload !== undefined) this.#release(pending.payload);
     this.#inFlight--;
     this.#inFlightBytes -= pending.costBytes;
     if (this.#phase === "closed") {
@@ -318,7 +339,9 @@ export class Transmission implements Receiver {
     if (this.#replies.byteLength === 0) return;
     const chunks = this.#replies.takeAll();
     if (this.#phase === "ended" || this.#phase === "closed") return; // nobody is there any more
-    if (!this.#components.channel.connection.write(chunks)) this.#blocked = true;
+    const { connection } = this.#components.channel;
+    if (!connection.write(chunks)) this.#blocked = true;
+    this.#replies.reuse(connection.queuedBytes);
   }
 
   #endIfFinished(): void {
@@ -371,6 +394,7 @@ function pendingOf(request: RequestHeader): PendingRequest {
     offsetLow: request.offsetLow,
     costBytes: movesData ? request.length : 0,
     reply: undefined,
+    payload: undefined,
     status: undefined,
   };
 }

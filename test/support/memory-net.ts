@@ -1,3 +1,4 @@
+import { LentMemory } from "../../sim/lent-memory.ts";
 import { KelpieError } from "../../src/base/errors.ts";
 import type { Address, Connection, ConnectionHandlers, Listener, Net } from "../../src/host/net.ts";
 
@@ -8,7 +9,7 @@ export interface MemoryNetSettings {
   queuedBytesMax?: number;
 }
 
-/** A network inside the process: chunks arrive in a later microtask, by reference. */
+/** A network inside the process: chunks arrive in a later microtask. */
 export class MemoryNet implements Net {
   readonly #settings: Required<MemoryNetSettings>;
   readonly #listening = new Map<string, (connection: Connection) => void>();
@@ -52,6 +53,7 @@ export class MemoryNet implements Net {
 export class MemoryConnection implements Connection {
   readonly peer = "memory";
   readonly #settings: Required<MemoryNetSettings>;
+  readonly #lent = new LentMemory();
   #other: MemoryConnection | undefined;
   #handlers: ConnectionHandlers | undefined;
   #queue: Uint8Array[] = [];
@@ -88,15 +90,20 @@ export class MemoryConnection implements Connection {
   }
 
   write(chunks: readonly Uint8Array[]): boolean {
-    if (this.#closed || this.#ending) return false;
+    const other = this.#other;
+    if (this.#closed || this.#ending || other === undefined) return false;
     for (const chunk of chunks) {
-      this.#queue.push(chunk);
+      this.#queue.push(other.#lent.lend(chunk));
       this.#queuedBytes += chunk.length;
     }
     this.queuedBytesPeak = Math.max(this.queuedBytesPeak, this.#queuedBytes);
     if (this.#queuedBytes > this.#settings.queuedBytesMax) this.#full = true;
     this.#schedule();
     return !this.#full;
+  }
+
+  release(chunk: Uint8Array, count: number): void {
+    this.#lent.release(chunk, count);
   }
 
   cork(): void {

@@ -1,6 +1,7 @@
-import type { Socket } from "node:net";
+import { Socket, type SocketConstructorOpts } from "node:net";
 import { assert } from "../../base/assert.ts";
 import type { Connection, ConnectionHandlers } from "../net.ts";
+import type { ReceiveBuffers, Receiving } from "./receive-buffers.ts";
 
 /**
  * More than this queued for one peer, and it has stopped reading: a few of the largest replies.
@@ -17,8 +18,12 @@ const lingerMs = 2_000;
 export class NodeConnection implements Connection {
   readonly peer: string;
   readonly #socket: Socket;
+  readonly #buffers: ReceiveBuffers | undefined;
+  #receiving: Receiving | undefined;
   #handlers: ConnectionHandlers | undefined;
   #paused = false;
+  /** What came after `pause`: Node may have begun to receive again before it knew. */
+  readonly #held: Uint8Array[] = [];
   /** `write` has said false, and `drain` is owed. */
   #full = false;
   /** We have said that no more comes, so we do not want more either. */
@@ -26,14 +31,18 @@ export class NodeConnection implements Connection {
   #error: Error | undefined;
   #closed = false;
 
-  constructor(socket: Socket, peer: string) {
-    this.peer = peer;
+  /** With `buffers` it receives into them: for those who give back what they were brought. */
+  constructor(opened: Socket, options: { peer: string; buffers?: ReceiveBuffers }) {
+    this.peer = options.peer;
+    this.#buffers = options.buffers;
+    const socket = this.#buffers === undefined ? opened : this.#receiveInto(opened, this.#buffers);
     this.#socket = socket;
     socket.on("error", (error) => {
       this.#error = error;
     });
     socket.on("close", () => {
       this.#closed = true;
+      this.#receiving?.end();
       this.#reportClose();
     });
   }
@@ -49,16 +58,18 @@ export class NodeConnection implements Connection {
       queueMicrotask(() => this.#reportClose());
       return;
     }
-    this.#socket.on("data", (chunk: Buffer) => {
-      if (!this.#ending) handlers.data(chunk);
-    });
+    if (this.#receiving === undefined) {
+      this.#socket.on("data", (chunk: Buffer) => {
+        if (!this.#ending) handlers.data(chunk);
+      });
+    }
     this.#socket.on("drain", () => {
       if (!this.#full || this.#ending) return;
       this.#full = false;
       handlers.drain();
     });
     if (this.#paused) this.#socket.pause();
-    else this.#socket.resume();
+    else this.resume();
   }
 
   /** Once either side has ended the bytes go nowhere, and it says false: `close` follows. */
@@ -77,6 +88,10 @@ export class NodeConnection implements Connection {
     return !this.#full;
   }
 
+  release(chunk: Uint8Array, count: number): void {
+    this.#buffers?.release(chunk, count);
+  }
+
   cork(): void {
     this.#socket.cork();
   }
@@ -92,24 +107,63 @@ export class NodeConnection implements Connection {
 
   resume(): void {
     this.#paused = false;
-    if (this.#handlers !== undefined) this.#socket.resume();
+    this.#deliver();
+    if (this.#handlers !== undefined && !this.#paused) this.#socket.resume();
   }
 
   end(): void {
     if (this.#ending) return;
     this.#ending = true;
+    this.#paused = false;
     const socket = this.#socket;
     socket.once("finish", () => {
       setTimeout(() => socket.destroy(), lingerMs).unref();
     });
     socket.end();
     // Read on, into nothing: the peer's own end is seen only behind what it has sent.
+    this.#deliver();
     socket.resume();
   }
 
   destroy(): void {
     this.#ending = true;
     this.#socket.destroy();
+  }
+
+  /**
+   * Node receives into memory of one's own (`onread`) only for sockets that one makes; a server's are
+   * made by Node. So the connection is moved to a new socket, by its handle, which Node keeps in
+   * a field that it does not document. Should that be gone, the socket stays what it is.
+   */
+  #receiveInto(accepted: Socket, buffers: ReceiveBuffers): Socket {
+    const inner = accepted as unknown as { _handle?: object | null };
+    const handle = inner._handle;
+    if (handle === undefined || handle === null) return accepted;
+    inner._handle = null;
+    const receiving = buffers.take();
+    this.#receiving = receiving;
+    const options = {
+      handle,
+      pauseOnCreate: true, // until it is started
+      allowHalfOpen: false,
+      onread: {
+        buffer: () => receiving.room(),
+        callback: (count: number) => {
+          this.#held.push(receiving.received(count));
+          this.#deliver();
+          return !this.#paused;
+        },
+      },
+    };
+    return new Socket(options as SocketConstructorOpts);
+  }
+
+  #deliver(): void {
+    while (this.#held.length > 0 && !this.#paused) {
+      const chunk = this.#held.shift() as Uint8Array;
+      if (this.#ending) this.release(chunk, chunk.length);
+      else this.#handlers?.data(chunk);
+    }
   }
 
   #reportClose(): void {

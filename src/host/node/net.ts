@@ -6,6 +6,7 @@ import type { Log } from "../log.ts";
 import type { Address, Connection, Listener, Net } from "../net.ts";
 import { NodeConnection } from "./connection.ts";
 import { errnoOf } from "./file-errors.ts";
+import { ReceiveBuffers } from "./receive-buffers.ts";
 
 export interface NodeNetComponents {
   log: Log;
@@ -13,9 +14,10 @@ export interface NodeNetComponents {
 
 /** TCP and Unix sockets of this machine. */
 export function createNodeNet(components: NodeNetComponents): Net {
+  const buffers = new ReceiveBuffers();
   return {
     connect,
-    listen: (address, accept) => listen(address, accept, components.log),
+    listen: (address, accept) => listen(address, accept, { ...components, buffers }),
   };
 }
 
@@ -41,11 +43,11 @@ const socketOptions = {
 async function listen(
   address: Address,
   accept: (connection: Connection) => void,
-  log: Log,
+  { log, buffers }: NodeNetComponents & { buffers: ReceiveBuffers },
 ): Promise<Listener> {
   // Paused, because nothing may be read before the connection's owner has started it.
   const server = net.createServer({ ...socketOptions, pauseOnConnect: true }, (socket) => {
-    accept(new NodeConnection(socket, peerOf(address, socket)));
+    accept(new NodeConnection(socket, { peer: peerOf(address, socket), buffers }));
   });
   if (address.kind === "tcp") await bind(server, address);
   else await bindUnix(server, address);
@@ -71,7 +73,7 @@ async function connect(address: Address): Promise<Connection> {
       resolve();
     });
   });
-  return new NodeConnection(socket, peerOf(address, socket));
+  return new NodeConnection(socket, { peer: peerOf(address, socket) });
 }
 
 async function bindUnix(
