@@ -6,6 +6,7 @@ import { encodeBodyIndex, segmentBodyKind } from "./formats/body.ts";
 import { chunkBlocks } from "./formats/map-node.ts";
 import { segmentKey } from "./keys.ts";
 import { readSeal, readSegmentHeader, scanBatches } from "./log/segment-scan.ts";
+import type { SpareFiles } from "./log/spare-files.ts";
 import { positionsAt } from "./map/nodes.ts";
 import { blockBytes } from "./read-blocks.ts";
 import type { Segment } from "./segment.ts";
@@ -27,6 +28,7 @@ export interface CleanerComponents {
   needsForReplay: (log: number, segment: number) => boolean;
   /** Makes everything durable that has been overwritten so far. */
   flushLogs: () => Promise<void>;
+  spares: SpareFiles;
 }
 
 /** A segment is not worth rewriting for less dead space than this share of it. */
@@ -84,7 +86,7 @@ export class Cleaner {
   }
 
   async clean(segment: Segment): Promise<void> {
-    const { backend, state, reader, flushLogs } = this.#components;
+    const { state, reader, flushLogs } = this.#components;
     const before = segment.bytes;
     const live = await this.#liveBlocks(segment);
     if (live === undefined) return;
@@ -94,10 +96,23 @@ export class Cleaner {
     await flushLogs();
     if (live.length > 0) await this.#rewrite(segment, live);
     else state.segments.remove(segment);
-    reader.forget(segment);
-    await backend.delete(segmentKey(segment.log, segment.number, old));
+    await reader.forget(segment);
+    await this.#remove(segmentKey(segment.log, segment.number, old), before);
     this.cleaned++;
     this.freedBytes += before - (live.length === 0 ? 0 : segment.bytes);
+  }
+
+  /** Nobody has it open. */
+  async #remove(key: string, sizeBytes: number): Promise<void> {
+    const { backend, spares } = this.#components;
+    const path = backend.localPath(key);
+    if (path === undefined || !spares.isWanted(sizeBytes)) return backend.delete(key);
+    try {
+      await spares.keep(path);
+    } catch {
+      // It may have been gone before; whatever it was, the next says so too if it matters.
+      await backend.delete(key);
+    }
   }
 
   /** Undefined if its file is gone though something in it is needed: then nothing can be done here. */
@@ -137,7 +152,7 @@ export class Cleaner {
   }
 
   async #rewrite(segment: Segment, live: WrittenBlock[]): Promise<void> {
-    const { backend, reader } = this.#components;
+    const { backend, reader, spares } = this.#components;
     const words = new Uint32Array(live.length * 4);
     const blocks: Uint8Array[] = [];
     for (let first = 0; first < live.length; ) {
@@ -157,7 +172,9 @@ export class Cleaner {
     for (let generation = segment.generation + 1; ; generation++) {
       const index = encodeBodyIndex(segmentBodyKind, { log, number, generation, words });
       const key = segmentKey(log, number, generation);
-      const outcome = await backend.putIfAbsent(key, [...index, ...blocks]);
+      const outcome = await backend.putIfAbsent(key, [...index, ...blocks], {
+        takeSpare: (path) => spares.take(path),
+      });
       // Left over from a clean that a crash cut off: it is removed with the next one.
       if (outcome === "exists") continue;
       if (outcome === "unknown") throw new KelpieError("io", `${key} could not be created`);

@@ -8,6 +8,7 @@ import { assert } from "../base/assert.ts";
  *   checkpoints/<number>          the state after catalog record <number of records covered>
  *   logs/<log>/<segment>          a segment as written
  *   logs/<log>/<segment>.<gen>    the same without its dead blocks; the highest generation counts
+ *   spare/<number>                a file kept to be written over; means nothing
  *   maps/<number>, maps/<number>.<gen>   nodes of maps, likewise
  */
 export const identityKey = "store";
@@ -15,6 +16,7 @@ export const catalogPrefix = "catalog/";
 export const checkpointPrefix = "checkpoints/";
 export const logsPrefix = "logs/";
 export const mapsPrefix = "maps/";
+export const spareDirectory = "spare";
 
 export function catalogKey(number: number): string {
   return catalogPrefix + hex16(number);

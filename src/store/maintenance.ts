@@ -5,6 +5,7 @@ import type { Backend } from "./backend/backend.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { Cleaner } from "./cleaner.ts";
+import type { SpareFiles } from "./log/spare-files.ts";
 import { cleanMaps } from "./map/map-cleaner.ts";
 import type { Purger } from "./purge.ts";
 import type { SpaceGuard } from "./space-guard.ts";
@@ -28,11 +29,11 @@ export interface MaintenanceSettings {
 export const defaultMaintenance: MaintenanceSettings = {
   dirtyBytesMax: 96 * 2 ** 20,
   dirtyBytesLimit: 224 * 2 ** 20,
-  appendedBytesMax: 2 ** 30,
+  appendedBytesMax: 2 ** 29,
   recordsMax: 1000,
   usedFactor: 1.25,
   slackBytes: 64 * 2 ** 20,
-  intervalMs: 1000,
+  intervalMs: 250,
 };
 
 export interface MaintenanceComponents {
@@ -43,6 +44,7 @@ export interface MaintenanceComponents {
   purger: Purger;
   backend: Backend;
   space: SpaceGuard;
+  spares: SpareFiles;
   host: Host;
 }
 
@@ -54,6 +56,8 @@ export interface CleanProgress {
 /** Map objects may grow to this many times what was needed when they were last looked at. */
 const mapGrowthMax = 2;
 const mapSlackBytes = 16 * 2 ** 20;
+/** Spare files are given back after nothing was written for so long. */
+const keepSparesMs = 10_000;
 /** After a step failed (a full or broken disk), before it is tried again. */
 const pauseAfterFailureMs = 5000;
 
@@ -74,6 +78,9 @@ export class Maintenance {
   #notBeforeMs = 0;
   #relief: Promise<void> | undefined;
   #afterCrash = false;
+  /** What had been appended when it was last looked at, and when that had changed. */
+  #bytesAtLook = 0;
+  #lastAppendMs = 0;
 
   constructor(settings: MaintenanceSettings, components: MaintenanceComponents) {
     this.#settings = settings;
@@ -166,12 +173,25 @@ export class Maintenance {
       }
       await this.#cleanSegments(() => this.#cleaningIsDue(), {});
       await this.#cleanMaps(false);
+      await this.#removeSpares();
       if (this.#afterCrash) await this.#sweep();
       this.#afterCrash = false;
     } catch (error) {
       host.log.error("maintenance failed", { error: messageOf(error) });
       this.#notBeforeMs = host.clock.monotonicMs() + pauseAfterFailureMs;
     }
+  }
+
+  /** They are for a store that is written to, and must not stand in the way when space is short. */
+  async #removeSpares(): Promise<void> {
+    const { host, space, spares } = this.#components;
+    const bytes = this.#appendedBytes();
+    if (bytes !== this.#bytesAtLook) {
+      this.#bytesAtLook = bytes;
+      this.#lastAppendMs = host.clock.monotonicMs();
+    }
+    const isIdle = host.clock.monotonicMs() - this.#lastAppendMs >= keepSparesMs;
+    if (isIdle || space.isFull) await spares.removeAll();
   }
 
   async #purgeAll(): Promise<void> {

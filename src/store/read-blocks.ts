@@ -40,7 +40,10 @@ export function readBlocks(
     }
     const slot = block % chunkBlocks;
     const run = runLength(chunk, slot, Math.min(count - done, chunkBlocks - slot));
-    const target = range.target.subarray(done * blockBytes, (done + run) * blockBytes);
+    const target =
+      run === count
+        ? range.target
+        : range.target.subarray(done * blockBytes, (done + run) * blockBytes);
     let read: Completion<void>;
     try {
       read = readRun(source, map, { chunk, slot, block, target });

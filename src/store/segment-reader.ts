@@ -26,8 +26,17 @@ interface Body {
   handle: FileHandle;
   /** Of a cleaned body. */
   index: BodyIndex | undefined;
+  /** Reads under way, and those that waited for it to be opened. */
   readers: number;
   closed: boolean;
+  /** To be called when nobody reads it any more. */
+  whenGone: (() => void)[];
+}
+
+/** A body that is being opened, and how many reads wait for it. */
+interface Opening {
+  body: Promise<Body>;
+  readers: number;
 }
 
 /** Reads blocks by location, whatever body of the segment holds them now. */
@@ -35,7 +44,9 @@ export class SegmentReader {
   readonly #files: Files;
   readonly #backend: Backend;
   readonly #bodies = new Map<Segment, Body>();
-  readonly #opening = new Map<Segment, Promise<Body>>();
+  readonly #opening = new Map<Segment, Opening>();
+  /** Not to be read any more, but still being read. */
+  readonly #retired = new Set<Body>();
   #indexBytes = 0;
   reads = 0;
 
@@ -54,10 +65,21 @@ export class SegmentReader {
     return this.#readFrom(body, position, target);
   }
 
-  /** A cleaned body took the place of the one in use, or the segment is gone: let go of the old one. */
-  forget(segment: Segment): void {
+  /**
+   * A cleaned body took the place of the one in use, or the segment is gone: lets go of the old one.
+   * Completes when nobody reads it any more.
+   */
+  async forget(segment: Segment): Promise<void> {
+    for (let opening = this.#opening.get(segment); opening !== undefined; ) {
+      await opening.body.catch(() => {}); // is for who reads to see
+      opening = this.#opening.get(segment);
+    }
     const body = this.#bodies.get(segment);
     if (body !== undefined) this.#drop(body);
+    for (const retired of [...this.#retired]) {
+      if (retired.segment !== segment) continue;
+      await new Promise<void>((resolve) => retired.whenGone.push(resolve));
+    }
   }
 
   async close(): Promise<void> {
@@ -65,29 +87,47 @@ export class SegmentReader {
   }
 
   #readFrom(body: Body, position: number, target: Uint8Array): Completion<void> {
-    const offset = offsetOf(body, position);
-    this.reads++;
-    if (body.handle.tryRead(target, offset)) return;
+    if (body.handle.tryRead(target, offsetOf(body, position))) {
+      this.reads++;
+      return;
+    }
     body.readers++;
-    return body.handle
-      .read(target, offset)
-      .then((read) => {
-        if (read !== target.length) throw cutShort(body.segment);
-      })
-      .finally(() => {
-        body.readers--;
-        if (body.closed && body.readers === 0) closeQuietly(body.handle);
-      });
+    return this.#readOn(body, position, target);
+  }
+
+  /** The caller has counted itself among the readers. */
+  async #readOn(body: Body, position: number, target: Uint8Array): Promise<void> {
+    try {
+      this.reads++;
+      const read = await body.handle.read(target, offsetOf(body, position));
+      if (read !== target.length) throw cutShort(body.segment);
+    } finally {
+      body.readers--;
+      this.#closeIfUnused(body);
+    }
   }
 
   async #openAndRead(segment: Segment, position: number, target: Uint8Array): Promise<void> {
-    await this.#readFrom(await this.#open(segment), position, target);
+    const opening = this.#opening.get(segment) ?? this.#open(segment);
+    opening.readers++;
+    const body = await opening.body;
+    await this.#readOn(body, position, target);
   }
 
-  #open(segment: Segment): Promise<Body> {
-    const already = this.#opening.get(segment);
-    if (already !== undefined) return already;
-    const opening = this.#openBody(segment).finally(() => this.#opening.delete(segment));
+  #open(segment: Segment): Opening {
+    const opening: Opening = { readers: 0, body: this.#openBody(segment) };
+    opening.body = opening.body.then(
+      (body) => {
+        this.#opening.delete(segment);
+        // Counted before any of them goes on: nobody may close the file in between.
+        body.readers += opening.readers;
+        return body;
+      },
+      (error: unknown) => {
+        this.#opening.delete(segment);
+        throw error;
+      },
+    );
     this.#opening.set(segment, opening);
     return opening;
   }
@@ -102,6 +142,7 @@ export class SegmentReader {
       index,
       readers: 0,
       closed: false,
+      whenGone: [],
     };
     this.#bodies.set(segment, body);
     this.#indexBytes += index?.words.byteLength ?? 0;
@@ -138,7 +179,14 @@ export class SegmentReader {
     this.#bodies.delete(body.segment);
     this.#indexBytes -= body.index?.words.byteLength ?? 0;
     body.closed = true;
-    if (body.readers === 0) closeQuietly(body.handle);
+    this.#retired.add(body);
+    this.#closeIfUnused(body);
+  }
+
+  #closeIfUnused(body: Body): void {
+    if (!body.closed || body.readers > 0 || !this.#retired.delete(body)) return;
+    closeQuietly(body.handle);
+    for (const resolve of body.whenGone) resolve();
   }
 }
 

@@ -13,13 +13,10 @@ async function fullStore() {
   const volume = vdis.volume("a");
   let written = 0;
   for (; written < 1000; written++) {
-    const done = Promise.resolve(volume.write(filled(1 + (written % 200), 65536), written * 65536));
-    const failure: unknown = await done.then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    if (failure !== undefined) {
-      assert.equal((failure as { code: string }).code, "no-space");
+    try {
+      await volume.write(filled(1 + (written % 200), 65536), written * 65536);
+    } catch (error) {
+      assert.equal((error as { code: string }).code, "no-space");
       break;
     }
     await host.time.advance(100);

@@ -23,8 +23,9 @@ import {
   formatVersion,
   type Identity,
 } from "./formats/identity.ts";
-import { catalogPrefix, identityKey, logPrefix, segmentKey } from "./keys.ts";
+import { catalogPrefix, identityKey, logPrefix, segmentKey, spareDirectory } from "./keys.ts";
 import { LogWriter } from "./log/log-writer.ts";
+import { removeSpareFiles, SpareFiles } from "./log/spare-files.ts";
 import {
   type CleanProgress,
   defaultMaintenance,
@@ -99,6 +100,7 @@ export class Store {
   readonly #purger: Purger;
   readonly #maintenance: Maintenance;
   readonly #gate = new StillGate();
+  readonly #spares: SpareFiles;
   #closing: Promise<void> | undefined;
 
   static async open(settings: StoreSettings, components: StoreComponents): Promise<Store> {
@@ -106,6 +108,7 @@ export class Store {
     const identity = await openIdentity(settings, components);
     const space = new SpaceGuard(settings, { files: host.files, clock: host.clock });
     await space.check();
+    await removeSpareFiles(pathOf(backend, spareDirectory), host.files);
     const mapObjects = new MapObjects({ files: host.files, backend });
     const nodes = new MapNodes(
       { limitBytes: settings.mapBytesMax ?? defaultMapBytes },
@@ -145,6 +148,11 @@ export class Store {
       syncBytes: settings.syncBytes ?? defaultSyncBytes,
     };
     this.reader = new SegmentReader({ files: host.files, backend });
+    const { segmentBytesMax } = this.#settings;
+    this.#spares = new SpareFiles(
+      { directory: pathOf(backend, spareDirectory), segmentBytesMax },
+      { files: host.files, log: host.log, space: parts.space },
+    );
     const apply = (record: CatalogRecord) => {
       state.apply(record);
       registry.apply(record);
@@ -170,6 +178,7 @@ export class Store {
       reader: this.reader,
       needsForReplay: (log, segment) => this.#checkpointer.needsForReplay(log, segment),
       flushLogs: () => this.#flushLogs(),
+      spares: this.#spares,
     });
     this.#maintenance = new Maintenance(
       { ...defaultMaintenance, ...settings.maintenance },
@@ -181,6 +190,7 @@ export class Store {
         purger: this.#purger,
         backend,
         space: parts.space,
+        spares: this.#spares,
         host,
       },
     );
@@ -297,6 +307,7 @@ export class Store {
     } finally {
       await catalogClosed;
       await this.reader.close();
+      await this.#spares.removeAll();
       await this.state.mapObjects.close();
       await backend.close();
       await lock?.release();
@@ -337,7 +348,7 @@ export class Store {
         fileName: (number) => segmentKey(log, number).slice(prefix.length),
         ...this.#settings,
       },
-      { files: host.files, log: host.log, timers: host.timers, sink: tip },
+      { files: host.files, log: host.log, timers: host.timers, sink: tip, spares: this.#spares },
     );
     const state = this.state.logs.get(log);
     assert(state !== undefined);

@@ -1,5 +1,6 @@
 import { crc32 } from "node:zlib";
 import { assert } from "../base/assert.ts";
+import { lengthOf } from "../base/bytes.ts";
 import type { Completion } from "../base/completion.ts";
 import { Mutex } from "../base/mutex.ts";
 import { releaseBlock } from "./accounting.ts";
@@ -55,12 +56,23 @@ export class Tip implements LogSink {
   }
 
   /** Writes whole blocks; `chunks` together are a multiple of 4,096 bytes. */
-  async write(chunks: readonly Uint8Array[], first: number): Promise<void> {
+  write(chunks: readonly Uint8Array[], first: number): Promise<void> {
     const relief = this.#components.relieve();
+    if (relief === undefined && this.log !== undefined) return this.#write(this.log, chunks, first);
+    return this.#writeLater(relief, chunks, first);
+  }
+
+  async #writeLater(
+    relief: Promise<void> | undefined,
+    chunks: readonly Uint8Array[],
+    first: number,
+  ): Promise<void> {
     if (relief !== undefined) await relief;
-    const log = this.log ?? (await this.#openLog());
-    let bytes = 0;
-    for (const chunk of chunks) bytes += chunk.length;
+    await this.#write(this.log ?? (await this.#openLog()), chunks, first);
+  }
+
+  #write(log: LogWriter, chunks: readonly Uint8Array[], first: number): Promise<void> {
+    const bytes = lengthOf(chunks);
     assert(bytes % blockBytes === 0);
     this.#components.space.admit(bytes);
     const count = bytes / blockBytes;
@@ -83,7 +95,7 @@ export class Tip implements LogSink {
       appends.push(log.append({ kind, block, count: pieceCount, chunks: piece, crcs }));
       done += pieceCount;
     }
-    await allSettled(appends);
+    return allSettled(appends);
   }
 
   /** Makes blocks a hole, or zeros that stay allocated. What is so already costs nothing. */

@@ -17,12 +17,16 @@ export class Admission {
     const done = request();
     if (!isPending(done)) return done;
     this.#inside++;
-    return done.finally(() => {
-      this.#inside--;
-      if (this.#inside > 0) return;
-      for (const resolve of this.#drained.splice(0)) resolve();
-    });
+    // Beside the caller's own wait, not before it: a failure is the caller's to see.
+    done.then(this.#leave, this.#leave);
+    return done;
   }
+
+  readonly #leave = (): void => {
+    this.#inside--;
+    if (this.#inside > 0) return;
+    for (const resolve of this.#drained.splice(0)) resolve();
+  };
 
   /** Shuts the door; completes when nobody is inside. Each is followed by one `open`. */
   close(): Promise<void> {

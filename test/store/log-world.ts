@@ -6,11 +6,13 @@ import { entryKind, entryOfWords } from "../../src/store/formats/batch.ts";
 import { logPrefix, segmentKey } from "../../src/store/keys.ts";
 import type { AppendOperation, LogSink } from "../../src/store/log/append.ts";
 import { LogWriter } from "../../src/store/log/log-writer.ts";
+import { SpareFiles } from "../../src/store/log/spare-files.ts";
 import { MapNodes } from "../../src/store/map/map-nodes.ts";
 import { PointMap } from "../../src/store/map/point-map.ts";
 import { Point } from "../../src/store/point.ts";
 import { recoverLog } from "../../src/store/recover-log.ts";
 import { SegmentTable } from "../../src/store/segment.ts";
+import { SpaceGuard } from "../../src/store/space-guard.ts";
 import { blockCrcs } from "../../src/store/tip.ts";
 
 /** Where recovery of a log begins that no checkpoint knows. */
@@ -22,6 +24,7 @@ export const log = 7;
 export class LogWorld {
   readonly host: MemoryHost;
   readonly writer: LogWriter;
+  readonly spares: SpareFiles;
   readonly segments = new SegmentTable();
   /** Block -> where it stands now, and the byte it is made of. */
   readonly places = new Map<number, { segment: number; position: number }>();
@@ -51,6 +54,13 @@ export class LogWorld {
       },
       giveUpCutsAfter: (number) => void this.givenUp.push(number),
     };
+    const { files, clock, timers } = this.host;
+    const segmentBytesMax = settings.segmentBytesMax ?? 2 ** 20;
+    const space = new SpaceGuard({ directory: "/store" }, { files, clock });
+    this.spares = new SpareFiles(
+      { directory: "/store/spare", segmentBytesMax },
+      { files, log: this.host.log, space },
+    );
     this.writer = new LogWriter(
       {
         log,
@@ -58,10 +68,10 @@ export class LogWorld {
         storeId: Buffer.alloc(16, 9),
         directory,
         fileName: (number) => segmentKey(log, number).slice(logPrefix(log).length),
-        segmentBytesMax: settings.segmentBytesMax ?? 2 ** 20,
+        segmentBytesMax,
         syncBytes: settings.syncBytes ?? 2 ** 30,
       },
-      { files: this.host.files, log: this.host.log, sink, timers: this.host.timers },
+      { files, log: this.host.log, sink, timers, spares: this.spares },
     );
   }
 

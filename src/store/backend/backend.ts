@@ -8,7 +8,11 @@ export interface Backend {
    * cannot tell whether its own put took effect; the caller reads back and compares. Throws
    * ("no-space", "io") only when nothing was created.
    */
-  putIfAbsent(key: string, chunks: readonly Uint8Array[]): Promise<PutOutcome>;
+  putIfAbsent(
+    key: string,
+    chunks: readonly Uint8Array[],
+    options?: PutOptions,
+  ): Promise<PutOutcome>;
   /** The bytes of `key`, or of a range that must lie inside it. Throws "not-found", "io". */
   get(key: string, range?: ByteRange): Promise<Uint8Array>;
   /** Up to 1,000 keys that start with `prefix` and sort after `after`, in order. */
@@ -18,6 +22,14 @@ export interface Backend {
   /** The path of the file that holds `key`, for a backend that keeps files on this machine. */
   localPath(key: string): string | undefined;
   close(): Promise<void>;
+}
+
+export interface PutOptions {
+  /**
+   * For a backend that keeps files on this machine: gives a file that may be written over the name
+   * `path`, and says false if it has none.
+   */
+  takeSpare?: (path: string) => Promise<boolean>;
 }
 
 export type PutOutcome = "created" | "exists" | "unknown";

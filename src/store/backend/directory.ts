@@ -1,7 +1,8 @@
+import { lengthOf } from "../../base/bytes.ts";
 import { isKelpieError, KelpieError } from "../../base/errors.ts";
 import type { Files } from "../../host/files.ts";
 import type { RandomSource } from "../../host/random.ts";
-import type { Backend, ByteRange, PutOutcome } from "./backend.ts";
+import type { Backend, ByteRange, PutOptions, PutOutcome } from "./backend.ts";
 import { listDirectory } from "./directory-list.ts";
 import { DirectoryTree } from "./directory-tree.ts";
 import { checkKey } from "./keys.ts";
@@ -55,8 +56,12 @@ class DirectoryBackend implements Backend {
     this.#random = components.random;
   }
 
-  putIfAbsent(key: string, chunks: readonly Uint8Array[]): Promise<PutOutcome> {
-    return this.#run(key, () => this.#put(key, chunks));
+  putIfAbsent(
+    key: string,
+    chunks: readonly Uint8Array[],
+    options: PutOptions = {},
+  ): Promise<PutOutcome> {
+    return this.#run(key, () => this.#put(key, chunks, options));
   }
 
   get(key: string, range?: ByteRange): Promise<Uint8Array> {
@@ -98,13 +103,18 @@ class DirectoryBackend implements Backend {
     for (const name of names) await this.#files.remove(this.#temporaryPath(name));
   }
 
-  async #put(key: string, chunks: readonly Uint8Array[]): Promise<PutOutcome> {
+  async #put(
+    key: string,
+    chunks: readonly Uint8Array[],
+    { takeSpare }: PutOptions,
+  ): Promise<PutOutcome> {
     const directory = directoryOf(key);
     await this.#tree.ensure(directory);
     await this.#tree.settle(directory);
     const temporary = this.#temporaryPath(temporaryName(key, this.#random));
     try {
-      await this.#writeDurably(temporary, chunks);
+      const isReused = (await takeSpare?.(temporary)) === true;
+      await this.#writeDurably(temporary, { chunks, isReused });
     } catch (error) {
       await this.#discard(temporary);
       throw error;
@@ -141,10 +151,15 @@ class DirectoryBackend implements Backend {
     return outcome;
   }
 
-  async #writeDurably(path: string, chunks: readonly Uint8Array[]): Promise<void> {
-    const handle = await this.#files.open(path, { access: "create" });
+  async #writeDurably(
+    path: string,
+    content: { chunks: readonly Uint8Array[]; isReused: boolean },
+  ): Promise<void> {
+    const { chunks, isReused } = content;
+    const handle = await this.#files.open(path, { access: isReused ? "write" : "create" });
     try {
       await handle.write(chunks, 0);
+      if (isReused) await handle.truncate(lengthOf(chunks));
       // DURABLE: the contents, before there is a name by which they could be found.
       await handle.sync();
     } finally {

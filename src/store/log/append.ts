@@ -39,12 +39,3 @@ export interface LogWriterSettings {
   /** The active segment is synced in the background each time this much was appended. */
   syncBytes: number;
 }
-
-/** Writes nothing: what waits for it waits for all before it. */
-export const barrier: AppendOperation = {
-  kind: 2,
-  block: 0,
-  count: 0,
-  chunks: [],
-  crcs: new Uint32Array(0),
-};

@@ -5,17 +5,13 @@ import type { Files } from "../../host/files.ts";
 import type { Log } from "../../host/log.ts";
 import type { Timers } from "../../host/timers.ts";
 import { blockUnits, unitBytes } from "../formats/batch.ts";
-import { chunkBlocks } from "../formats/map-node.ts";
 import { parentOf } from "../paths.ts";
-import { type AppendOperation, barrier, type LogSink, type LogWriterSettings } from "./append.ts";
+import type { AppendOperation, LogSink, LogWriterSettings } from "./append.ts";
+import { AppendQueue, type WaitingBatch } from "./append-queue.ts";
 import { type EncodedBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
 import { readBack } from "./read-back.ts";
+import type { SpareFiles } from "./spare-files.ts";
 import { SyncFailure } from "./sync-failure.ts";
-
-interface Waiting extends AppendOperation {
-  resolve: () => void;
-  reject: (error: unknown) => void;
-}
 
 interface FlushWaiter {
   target: number;
@@ -23,11 +19,6 @@ interface FlushWaiter {
   reject: (error: unknown) => void;
 }
 
-/** Blocks gathered into one batch, from operations that wait at the same time. */
-const gatherBlocksMax = 512;
-const gatherOperationsMax = 1024;
-/** Chunks of the map that they may need at the same time, at 12 KiB each: far below its limit. */
-const gatherChunksMax = 1024;
 /**
  * Batches appended in one turn of the event loop. Small appends complete at once, so a program that
  * writes in a loop would otherwise never let a sync, a timer or another client have its turn.
@@ -48,7 +39,10 @@ export class LogWriter {
   readonly #logger: Log;
   readonly #sink: LogSink;
   readonly #timers: Timers;
-  #queue: Waiting[] = [];
+  readonly #spares: SpareFiles;
+  readonly #queue = new AppendQueue();
+  /** The batch under way. */
+  #appending: WaitingBatch | undefined;
   #pumping = false;
   #scheduled = false;
   #holds = 0;
@@ -79,7 +73,7 @@ export class LogWriter {
 
   constructor(
     settings: LogWriterSettings,
-    components: { files: Files; log: Log; sink: LogSink; timers: Timers },
+    components: { files: Files; log: Log; sink: LogSink; timers: Timers; spares: SpareFiles },
   ) {
     this.log = settings.log;
     this.#settings = settings;
@@ -87,6 +81,7 @@ export class LogWriter {
     this.#logger = components.log;
     this.#sink = components.sink;
     this.#timers = components.timers;
+    this.#spares = components.spares;
     this.#next = settings.first;
   }
 
@@ -98,23 +93,17 @@ export class LogWriter {
 
   /** Completes when the operation is handed to the system and applied to the map. */
   append(operation: AppendOperation): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (this.#failed !== undefined) {
-        reject(this.#failed);
-        return;
-      }
-      this.#queue.push({ ...operation, resolve, reject });
-      this.#schedule();
-    });
+    if (this.#failed !== undefined) return Promise.reject(this.#failed);
+    const done = this.#queue.add(operation);
+    this.#schedule();
+    return done;
   }
 
   /** Completes when all operations that were queued before it are applied, or have failed. */
   drained(): Promise<void> {
-    if (this.#queue.length === 0 && !this.#pumping) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ ...barrier, resolve, reject });
-      this.#schedule();
-    });
+    const last = this.#queue.last ?? this.#appending;
+    if (last === undefined) return Promise.resolve();
+    return last.done.catch(() => {}); // whose operation it was is told
   }
 
   /** Everything applied before the call is safe from power loss when it completes. */
@@ -139,7 +128,7 @@ export class LogWriter {
   release(): void {
     assert(this.#holds > 0);
     this.#holds--;
-    if (this.#queue.length > 0) this.#schedule();
+    if (!this.#queue.isEmpty) this.#schedule();
   }
 
   /** While held: ends the current segment. What comes from now on is in the returned one or later. */
@@ -177,30 +166,31 @@ export class LogWriter {
   async #pump(): Promise<void> {
     if (this.#pumping || this.#holds > 0) return;
     this.#pumping = true;
-    while (this.#queue.length > 0 && this.#holds === 0) {
+    while (!this.#queue.isEmpty && this.#holds === 0) {
       if (this.#turnIsOver()) await new Promise<void>((resolve) => this.#timers.soon(resolve));
-      const batch = this.#take();
+      const batch = this.#queue.take();
+      if (batch === undefined) break;
+      this.#appending = batch;
+      const { operations } = batch;
       try {
-        const operations = batch.filter((operation) => operation.count > 0);
-        if (operations.length > 0) {
-          // Not awaited when there is nothing to wait for: acknowledging in the same turn matters.
-          for (let wait = this.#sink.prepare(operations); wait !== undefined; ) {
-            await wait;
-            wait = this.#sink.prepare(operations);
-          }
-          const done = this.#appendBatch(operations);
-          if (isPending(done)) await done;
+        // Not awaited when there is nothing to wait for: acknowledging in the same turn matters.
+        for (let wait = this.#sink.prepare(operations); wait !== undefined; ) {
+          await wait;
+          wait = this.#sink.prepare(operations);
         }
-        for (const operation of batch) operation.resolve();
+        const done = this.#appendBatch(operations);
+        if (isPending(done)) await done;
+        batch.resolve();
       } catch (error) {
-        for (const operation of batch) operation.reject(error);
+        batch.reject(error);
       }
     }
+    this.#appending = undefined;
     this.#pumping = false;
     const waiters = this.#idleWaiters;
     this.#idleWaiters = [];
     for (const resolve of waiters) resolve();
-    if (this.#queue.length > 0) this.#schedule();
+    if (!this.#queue.isEmpty) this.#schedule();
   }
 
   #turnIsOver(): boolean {
@@ -210,23 +200,6 @@ export class LogWriter {
       });
     }
     return ++this.#batchesThisTurn > batchesPerTurnMax;
-  }
-
-  #take(): Waiting[] {
-    let [blocks, chunks, count] = [0, 0, 0];
-    for (const operation of this.#queue) {
-      blocks += operation.crcs.length;
-      chunks += Math.ceil(operation.count / chunkBlocks);
-      const isFull = blocks > gatherBlocksMax || chunks > gatherChunksMax;
-      if (count > 0 && (isFull || count >= gatherOperationsMax)) break;
-      count++;
-    }
-    if (count === this.#queue.length) {
-      const all = this.#queue;
-      this.#queue = [];
-      return all;
-    }
-    return this.#queue.splice(0, count);
   }
 
   #appendBatch(operations: readonly AppendOperation[]): void | Promise<void> {
@@ -313,9 +286,14 @@ export class LogWriter {
     // It is known before its file is there: a file that is not known is nobody's.
     const segment = this.#sink.createSegment(this.log, number);
     try {
-      const handle = await this.#files.open(path, { access: "create" });
+      const isReused = await this.#spares.take(path);
+      const handle = await this.#files.open(path, { access: isReused ? "write" : "create" });
       const { storeId } = this.#settings;
-      this.#current = new OpenSegment(segment, handle, { storeId, continues: this.#chain });
+      this.#current = new OpenSegment(segment, handle, {
+        storeId,
+        continues: this.#chain,
+        isReused,
+      });
       return this.#current;
     } catch (error) {
       this.#sink.dropSegment(segment);

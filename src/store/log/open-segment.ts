@@ -50,6 +50,8 @@ export class OpenSegment {
   #crc: number;
   /** Where the checksums of its batch headers begin. */
   readonly seed: number;
+  /** The file has held another segment, and what was not written over is still there. */
+  readonly #isReused: boolean;
   /** Sealed, or given up: nothing more will be written to the file. */
   ended = false;
   /** Its directory entry is known to be durable. */
@@ -60,8 +62,9 @@ export class OpenSegment {
   constructor(
     segment: Segment,
     handle: FileHandle,
-    settings: { storeId: Uint8Array; continues: SegmentPlace | undefined },
+    settings: { storeId: Uint8Array; continues: SegmentPlace | undefined; isReused: boolean },
   ) {
+    this.#isReused = settings.isReused;
     this.segment = segment;
     this.handle = handle;
     this.continues = settings.continues;
@@ -162,7 +165,10 @@ export class OpenSegment {
         summaryBytes,
         lastCrc: this.#crc,
       });
-      await this.handle.write([bytes, footer], this.units * unitBytes);
+      const offset = this.units * unitBytes;
+      await this.handle.write([bytes, footer], offset);
+      // The footer is looked for at the end of the file.
+      if (this.#isReused) await this.handle.truncate(offset + bytes.length + footer.length);
       this.segment.bytes += bytes.length + footer.length;
     } finally {
       this.ended = true;
