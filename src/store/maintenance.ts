@@ -20,8 +20,13 @@ export interface MaintenanceSettings {
   /** … or this much was appended, or this many records, since the last one. */
   appendedBytesMax: number;
   recordsMax: number;
-  /** Used space may exceed live blocks by this factor, and this much, before cleaning begins. */
+  /** Used space may exceed live blocks by this factor, and this much, before cleaning begins … */
   usedFactor: number;
+  /**
+   * … and by this one while guests write and space is plentiful: the longer a segment is left alone, the
+   * less of it is still alive, and has to be copied.
+   */
+  usedFactorBusy: number;
   slackBytes: number;
   intervalMs: number;
 }
@@ -32,6 +37,7 @@ export const defaultMaintenance: MaintenanceSettings = {
   appendedBytesMax: 2 ** 29,
   recordsMax: 1000,
   usedFactor: 1.25,
+  usedFactorBusy: 2,
   slackBytes: 64 * 2 ** 20,
   intervalMs: 250,
 };
@@ -56,6 +62,8 @@ export interface CleanProgress {
 /** Map objects may grow to this many times what was needed when they were last looked at. */
 const mapGrowthMax = 2;
 const mapSlackBytes = 16 * 2 ** 20;
+/** Guests that wrote so recently may write again at once. */
+const busyForMs = 1000;
 /** Spare files are given back after nothing was written for so long. */
 const keepSparesMs = 10_000;
 /** After a step failed (a full or broken disk), before it is tried again. */
@@ -184,14 +192,19 @@ export class Maintenance {
 
   /** They are for a store that is written to, and must not stand in the way when space is short. */
   async #removeSpares(): Promise<void> {
-    const { host, space, spares } = this.#components;
+    const { space, spares } = this.#components;
+    if (this.#isIdle(keepSparesMs) || space.isFull) await spares.removeAll();
+  }
+
+  /** Whether guests have written nothing for so long. */
+  #isIdle(forMs: number): boolean {
+    const nowMs = this.#components.host.clock.monotonicMs();
     const bytes = this.#appendedBytes();
     if (bytes !== this.#bytesAtLook) {
       this.#bytesAtLook = bytes;
-      this.#lastAppendMs = host.clock.monotonicMs();
+      this.#lastAppendMs = nowMs;
     }
-    const isIdle = host.clock.monotonicMs() - this.#lastAppendMs >= keepSparesMs;
-    if (isIdle || space.isFull) await spares.removeAll();
+    return nowMs - this.#lastAppendMs >= forMs;
   }
 
   async #purgeAll(): Promise<void> {
@@ -242,7 +255,10 @@ export class Maintenance {
     const { cleaner, space } = this.#components;
     const { usedBytes, liveBytes } = cleaner.totals();
     if (space.isFull) return true;
-    return usedBytes > liveBytes * this.#settings.usedFactor + this.#settings.slackBytes;
+    const { usedFactor, usedFactorBusy, slackBytes } = this.#settings;
+    // As much again as there is now must still have room.
+    const mayWait = !this.#isIdle(busyForMs) && space.freeBytes > usedBytes;
+    return usedBytes > liveBytes * (mayWait ? usedFactorBusy : usedFactor) + slackBytes;
   }
 
   async #cleanSegments(isDue: () => boolean, options: CleanProgress): Promise<void> {
