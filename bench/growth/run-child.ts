@@ -1,0 +1,36 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { join } from "node:path";
+
+const program = join(import.meta.dirname, "child.ts");
+
+/**
+ * Runs one of the tasks in child.ts in a process of its own, so that what it takes in memory is its own
+ * and nothing is left over from before. Resolves with the answer it printed.
+ */
+export async function runChild<T>(task: string, input: object): Promise<T> {
+  const child = startChild(task, input);
+  let stdout = "";
+  child.stdout?.on("data", (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", resolve);
+  });
+  if (code !== 0) throw new Error(`${task} ended with ${code}`);
+  const last = stdout.trimEnd().split("\n").at(-1) ?? "";
+  return JSON.parse(last) as T;
+}
+
+/**
+ * The same, for who wants to talk to it or to end it. With KELPIE_BENCH_NODE it is another node, or a
+ * wrapper of one; with KELPIE_BENCH_PROFILE a profile is left in that directory.
+ */
+export function startChild(task: string, input: object): ChildProcess {
+  const node = process.env.KELPIE_BENCH_NODE ?? process.execPath;
+  const profile = process.env.KELPIE_BENCH_PROFILE;
+  const extra = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
+  return spawn(node, ["--expose-gc", ...extra, program, task, JSON.stringify(input)], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+}
