@@ -38,7 +38,7 @@ export function checkStore(
   store: Store,
   options: CheckOptions,
 ): Promise<{ checkedBytes: number; findings: StoreFinding[] }> {
-  return store.exclusively(async () => {
+  return store.afterPurge(async () => {
     const check = new Check(store, options);
     await check.points();
     check.counts();

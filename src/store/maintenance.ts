@@ -159,6 +159,22 @@ export class Maintenance {
     });
   }
 
+  /**
+   * Runs `action` alone, when what has been deleted is purged: the space of it may have been given back
+   * before a crash, and what stood there is no damage.
+   */
+  afterPurge<T>(action: () => Promise<T>): Promise<T> {
+    return this.exclusively(async () => {
+      try {
+        await this.#purgeAll();
+      } catch (error) {
+        // A map that cannot be read is damage, which `action` is there to find.
+        this.#components.host.log.error("purging failed", { error: messageOf(error) });
+      }
+      return action();
+    });
+  }
+
   /** One thing at a time; a failure is the caller's to see, and does not stop the next. */
   exclusively<T>(action: () => Promise<T>): Promise<T> {
     const result = this.#running.then(action);

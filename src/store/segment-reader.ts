@@ -22,7 +22,6 @@ const blockBytes = 4096;
 
 interface Body {
   segment: Segment;
-  generation: number;
   handle: FileHandle;
   /** Of a cleaned body. */
   index: BodyIndex | undefined;
@@ -133,11 +132,13 @@ export class SegmentReader {
   }
 
   async #openBody(segment: Segment): Promise<Body> {
-    const handle = await this.openFile(segment);
-    const index = segment.generation === 0 ? undefined : await readBodyIndex(handle, segment);
+    const { handle, generation } = await this.#openFile(segment);
+    const { log, number } = segment;
+    // Meanwhile the segment may have been cleaned: what was opened is good until it is forgotten.
+    const opened = { log, number, generation };
+    const index = generation === 0 ? undefined : await readBodyIndex(handle, opened);
     const body: Body = {
       segment,
-      generation: segment.generation,
       handle,
       index,
       readers: 0,
@@ -152,11 +153,16 @@ export class SegmentReader {
 
   /** The file of the current body. "not-found": there is none. The caller closes it. */
   async openFile(segment: Segment): Promise<FileHandle> {
+    return (await this.#openFile(segment)).handle;
+  }
+
+  async #openFile(segment: Segment): Promise<{ handle: FileHandle; generation: number }> {
     for (;;) {
       const generation = segment.generation;
       const key = segmentKey(segment.log, segment.number, generation);
       try {
-        return await this.#files.open(pathOf(this.#backend, key), { access: "read" });
+        const path = pathOf(this.#backend, key);
+        return { handle: await this.#files.open(path, { access: "read" }), generation };
       } catch (error) {
         if (!isKelpieError(error, "not-found") || !segment.sealed) throw error;
         // It may have been cleaned after the checkpoint that named the body looked for.
@@ -206,7 +212,10 @@ export async function newestGeneration(
   return newest;
 }
 
-export async function readBodyIndex(handle: FileHandle, segment: Segment): Promise<BodyIndex> {
+export async function readBodyIndex(
+  handle: FileHandle,
+  segment: { log: number; number: number; generation: number },
+): Promise<BodyIndex> {
   const object = segmentKey(segment.log, segment.number, segment.generation);
   const start = Buffer.alloc(frameHeaderBytes);
   await handle.read(start, 0);

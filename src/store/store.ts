@@ -275,6 +275,12 @@ export class Store {
     return this.#maintenance.clean(options);
   }
 
+  /** Runs `action` when what was deleted is purged, and while nothing is checkpointed or cleaned. */
+  afterPurge<T>(action: () => Promise<T>): Promise<T> {
+    this.#mustBeOpen();
+    return this.#maintenance.afterPurge(action);
+  }
+
   /** Runs `action` while nothing is purged, checkpointed or cleaned. */
   exclusively<T>(action: () => Promise<T>): Promise<T> {
     this.#mustBeOpen();

@@ -4,6 +4,7 @@ import { MemoryFiles } from "../../sim/memory-files.ts";
 import { createMemoryHost, type MemoryHost } from "../../sim/memory-host.ts";
 import { isKelpieError } from "../../src/base/errors.ts";
 import { openDirectoryBackend } from "../../src/store/backend/directory.ts";
+import { checkStore } from "../../src/store/check.ts";
 import { Vdis, type VdisSettings } from "../../src/vdi/vdis.ts";
 import { StoreWorld } from "./store-world.ts";
 
@@ -145,6 +146,51 @@ test("a checkpoint waits for a snapshot whose record is on its way", async () =>
   const point = again.registry.tips.a;
   assert.ok(point !== undefined);
   assert.deepEqual(await firstBytes(again, point, [0, 1]), [1, 2]);
+});
+
+test("what a deleted snapshot held and was cleaned before a crash is no damage", async () => {
+  const { world, disk } = await worldWithDisk();
+  const { tip } = disk;
+  for (let block = 0; block < 8; block++) await tip.write([filled(1)], block);
+  await world.snapshot([disk]);
+  for (let block = 0; block < 8; block++) await tip.write([filled(2)], block);
+  await world.store.checkpoint();
+  const [snapshot] = world.snapshots;
+  assert.ok(snapshot !== undefined);
+  await world.deleteSnapshot(snapshot);
+  await world.host.time.advance(250);
+  await turns(100);
+  assert.equal(world.store.cleaner.cleaned, 1);
+  // The newest checkpoint still has the snapshot and what it held.
+  const again = await reopened(world.host.files.crashKeepingEverything());
+  const { findings } = await checkStore(again.store, { repair: false });
+  assert.deepEqual(findings, []);
+});
+
+test("a body that is being opened while its segment is cleaned is read as what it is", async () => {
+  const world = new StoreWorld(1, { segmentBytesMax: 32 * 1024 });
+  await world.open();
+  await world.addDisk("a");
+  const [disk] = world.disks;
+  assert.ok(disk !== undefined);
+  for (let block = 0; block < 12; block++) await disk.tip.write([filled(1)], block);
+  for (let block = 0; block < 3; block++) await disk.tip.write([filled(2)], block);
+  await world.store.checkpoint();
+  const segment = world.store.cleaner.next();
+  assert.ok(segment !== undefined);
+  const link = holdNext(world, "link", (path) => path.includes("logs"));
+  const cleaned = world.store.cleaner.clean(segment);
+  await turns(50);
+  await world.store.reader.forget(segment);
+  const opening = holdNext(world, "open", (path) => path.endsWith("/0000000000000000"));
+  const read = firstBytes(world, disk.tip.point.id, [4]);
+  await turns(5);
+  link.letGo();
+  await turns(50);
+  assert.equal(segment.generation, 1);
+  opening.letGo();
+  assert.deepEqual(await read, [1]);
+  await cleaned;
 });
 
 async function worldWithDisk() {
