@@ -37,9 +37,13 @@ try {
  * scripts of development stay out.
  */
 function packedManifest(checkout: Record<string, unknown>): Record<string, unknown> {
-  const { private: _, scripts, devDependencies, optionalDependencies, ...manifest } = checkout;
+  const { private: _, scripts, devDependencies, allowScripts, ...manifest } = checkout;
+  const optional = Object.entries(manifest.optionalDependencies ?? {});
   return {
     ...manifest,
+    optionalDependencies: Object.fromEntries(
+      optional.filter(([name]) => !name.startsWith("node-linux-")),
+    ),
     engines: { node: nodeRequired },
     exports: {
       ".": { types: "./dist/library.d.ts", default: "./dist/library.js" },

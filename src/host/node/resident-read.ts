@@ -41,7 +41,7 @@ interface Koffi {
 const rwfNoWait = 8;
 
 function load(): ResidentRead | undefined {
-  if (process.platform !== "linux" || process.env["KELPIE_NO_NATIVE"] === "1") return undefined;
+  if (process.platform !== "linux" || process.env.KELPIE_NO_NATIVE === "1") return undefined;
   let koffi: Koffi;
   let preadv2: Preadv2;
   try {
