@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "../base/crc32.ts";
 import { messageOf } from "../base/errors.ts";
 import { unitBytes } from "./formats/batch.ts";
 import { chunkBlocks } from "./formats/map-node.ts";

@@ -1,5 +1,5 @@
-import { crc32 } from "node:zlib";
 import { type Completion, isPending } from "../base/completion.ts";
+import { crc32 } from "../base/crc32.ts";
 import { isKelpieError, KelpieError } from "../base/errors.ts";
 import type { Log } from "../host/log.ts";
 import { blockUnits } from "./formats/batch.ts";

@@ -1,7 +1,7 @@
-import { crc32 } from "node:zlib";
 import { assert } from "../base/assert.ts";
 import { lengthOf } from "../base/bytes.ts";
 import type { Completion } from "../base/completion.ts";
+import { crc32 } from "../base/crc32.ts";
 import { Mutex } from "../base/mutex.ts";
 import { releaseBlock } from "./accounting.ts";
 import { blockUnits, entryKind } from "./formats/batch.ts";

@@ -71,7 +71,7 @@ test("its manifest points to what was built and leaves the checkout's tools out"
   const manifest = JSON.parse(readFileSync(join(installed, "package.json"), "utf8"));
   assert.deepEqual(manifest.engines, { node: ">=24" });
   assert.deepEqual(manifest.bin, { kelpie: "bin/kelpie" });
-  assert.deepEqual(Object.keys(manifest.optionalDependencies), ["koffi"]);
+  assert.deepEqual(Object.keys(manifest.optionalDependencies), ["@node-rs/crc32", "koffi"]);
   for (const field of ["allowScripts", "devDependencies", "scripts", "private"]) {
     assert.ok(!(field in manifest), field);
   }

@@ -31,6 +31,23 @@ describe("a file of this machine", () => {
     assert.equal(Buffer.compare(await readFile(path), expected), 0);
   });
 
+  it("answers reads at once from a file system in memory, which cannot say what would wait", async () => {
+    const path = join("/dev/shm", `kelpie-handle-${process.pid}`);
+    const handle = await createNodeFiles().open(path, { access: "create" });
+    try {
+      await handle.write([Buffer.from("some bytes")], 0);
+      const target = Buffer.alloc(4);
+      // The first try finds out what file system it is.
+      handle.tryRead(target, 0);
+      assert.equal(handle.tryRead(target, 5), true);
+      assert.equal(target.toString(), "byte");
+      assert.equal(handle.tryRead(Buffer.alloc(11), 0), false, "the end is for read to tell");
+    } finally {
+      await handle.close();
+      await rm(path);
+    }
+  });
+
   it("says no-space with the path when the device is full", async () => {
     const handle = new NodeFileHandle("/dev/full", fs.openSync("/dev/full", "r+"));
     const isNoSpace = (error: unknown): boolean =>

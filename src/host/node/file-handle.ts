@@ -50,7 +50,8 @@ export class NodeFileHandle implements FileHandle {
   #inFlight = 0;
   #idle: (() => void) | undefined;
   #closing: Promise<void> | undefined;
-  readonly #residentRead = residentRead();
+  #residentRead = residentRead();
+  #isInMemory = false;
 
   constructor(path: string, fd: number) {
     this.path = path;
@@ -60,8 +61,17 @@ export class NodeFileHandle implements FileHandle {
   /** What is wrong with the file, if anything is, is for `read` to find out and to say. */
   tryRead(target: Uint8Array, position: number): boolean {
     this.#assertOpen("read");
-    if (target.length > residentReadBytesMax) return false;
-    return this.#residentRead?.(this.#fd, target, position) ?? false;
+    if (this.#residentRead === undefined || target.length > residentReadBytesMax) return false;
+    const place = { position, mayWait: this.#isInMemory };
+    const answer = this.#residentRead(this.#fd, target, place);
+    if (answer === "unsupported") this.#readOtherwise();
+    return answer === "filled";
+  }
+
+  /** The file system cannot say what would wait: in memory nothing does; elsewhere anything may. */
+  #readOtherwise(): void {
+    if (!this.#isInMemory && isInMemory(this.#fd)) this.#isInMemory = true;
+    else this.#residentRead = undefined;
   }
 
   read(target: Uint8Array, position: number): Promise<number> {
@@ -151,6 +161,21 @@ export class NodeFileHandle implements FileHandle {
     if (this.#closing !== undefined) {
       throw new KelpieError("closed", `${operation} ${this.path}: the file is closed`);
     }
+  }
+}
+
+/** uapi/linux/magic.h */
+const tmpfsMagic = 0x01021994;
+const ramfsMagic = 0x858458f6;
+
+function isInMemory(fd: number): boolean {
+  try {
+    // By its number: the name may have been given to another file since.
+    const { type } = fs.statfsSync(`/proc/self/fd/${fd}`);
+    return type === tmpfsMagic || type === ramfsMagic;
+  } catch {
+    // No /proc: the thread pool can read it all the same.
+    return false;
   }
 }
 

@@ -6,10 +6,11 @@ import { createRequire } from "node:module";
  * package with prebuilt binaries. Where that or the call is missing there is nothing here, and reads
  * go through Node's thread pool as they would anyway; see docs/decisions/0013.
  */
-export interface ResidentRead {
-  /** Fills all of `target`, or says false: part of it would have to be waited for. */
-  (fd: number, target: Uint8Array, position: number): boolean;
-}
+export type ResidentRead = (
+  fd: number,
+  target: Uint8Array,
+  place: { position: number; mayWait: boolean },
+) => "filled" | "would wait" | "unsupported";
 
 /**
  * A longer read is a copy long enough to be worth a hop to a thread of the pool, where it does not
@@ -35,10 +36,13 @@ interface Koffi {
   load(path: string | null): { func(declaration: string): unknown };
   /** A 64-bit number; addresses of Linux processes have 47 bits. */
   address(memory: ArrayBufferView): unknown;
+  errno(): number;
 }
 
 /** uapi/linux/fs.h */
 const rwfNoWait = 8;
+/** asm-generic/errno.h */
+const operationNotSupported = 95;
 
 function load(): ResidentRead | undefined {
   if (process.platform !== "linux" || process.env.KELPIE_NO_NATIVE === "1") return undefined;
@@ -55,11 +59,14 @@ function load(): ResidentRead | undefined {
   // struct iovec: address and length. Large enough not to live in V8's heap, where it could move.
   const vector = new Uint32Array(new ArrayBuffer(4096), 0, 4);
   const vectorAddress = Number(koffi.address(vector));
-  return (fd, target, position) => {
+  return (fd, target, { position, mayWait }) => {
     const address = Number(koffi.address(target));
     vector[0] = address % 2 ** 32;
     vector[1] = Math.floor(address / 2 ** 32);
     vector[2] = target.length;
-    return preadv2(fd, vectorAddress, 1, position, rwfNoWait) === target.length;
+    const count = preadv2(fd, vectorAddress, 1, position, mayWait ? 0 : rwfNoWait);
+    if (count === target.length) return "filled";
+    const isUnsupported = count < 0 && koffi.errno() === operationNotSupported;
+    return isUnsupported ? "unsupported" : "would wait";
   };
 }

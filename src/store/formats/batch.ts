@@ -1,5 +1,5 @@
-import { crc32 } from "node:zlib";
 import { assert } from "../../base/assert.ts";
+import { crc32 } from "../../base/crc32.ts";
 
 /**
  * One append to a segment: a header in multiples of 512 bytes, then the blocks it describes. Positions
