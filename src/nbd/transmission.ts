@@ -54,6 +54,11 @@ interface PendingRequest extends ReplyAddress {
   status: Uint8Array[] | undefined;
 }
 
+interface PendingGroup {
+  completion: Promise<void>;
+  requests: PendingRequest[];
+}
+
 const withFua = { fua: true } as const;
 const noPayload: readonly Uint8Array[] = [];
 
@@ -84,6 +89,8 @@ export class Transmission implements Receiver {
   #payloadBytes = 0;
   /** The error number for a request that no device gets to see; its payload is skipped. */
   #refusal = 0;
+  /** The requests given to the device last, if they wait. */
+  #newest: PendingGroup | undefined;
   #inFlight = 0;
   #inFlightBytes = 0;
   /** The connection has said that it has enough. */
@@ -288,23 +295,34 @@ export class Transmission implements Receiver {
     this.#track(describeBlocks(query, { device, contexts, into: pending.status }), pending);
   }
 
+  /** Requests that one promise answers, as writes that leave in one append, share one reaction. */
   #track(completion: Promise<void>, pending: PendingRequest): void {
     this.#inFlight++;
     this.#inFlightBytes += pending.costBytes;
+    if (this.#newest?.completion === completion) {
+      this.#newest.requests.push(pending);
+      return;
+    }
+    const group = { completion, requests: [pending] };
+    this.#newest = group;
     completion.then(
-      () => {
-        if (this.#phase !== "closed") {
-          if (pending.reply !== undefined) this.#replies.appendRead(pending, pending.reply);
-          else if (pending.status !== undefined) this.#replies.status(pending, pending.status);
-          else this.#replies.success(pending);
-        }
-        this.#settle(pending);
-      },
-      (error: unknown) => {
-        if (this.#phase !== "closed") this.#fail(pending, error);
-        this.#settle(pending);
-      },
+      () => this.#finish(group, (request) => this.#succeed(request)),
+      (error: unknown) => this.#finish(group, (request) => this.#fail(request, error)),
     );
+  }
+
+  #finish(group: PendingGroup, answer: (request: PendingRequest) => void): void {
+    if (this.#newest === group) this.#newest = undefined;
+    for (const request of group.requests) {
+      if (this.#phase !== "closed") answer(request);
+      this.#settle(request);
+    }
+  }
+
+  #succeed(request: PendingRequest): void {
+    if (request.reply !== undefined) this.#replies.appendRead(request, request.reply);
+    else if (request.status !== undefined) this.#replies.status(request, request.status);
+    else this.#replies.success(request);
   }
 
   #release(payload: readonly Uint8Array[]): void {

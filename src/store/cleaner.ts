@@ -173,7 +173,7 @@ export class Cleaner {
       const index = encodeBodyIndex(segmentBodyKind, { log, number, generation, words });
       const key = segmentKey(log, number, generation);
       const outcome = await backend.putIfAbsent(key, [...index, ...blocks], {
-        takeSpare: (path) => spares.take(path),
+        takeSpare: (path) => spares.takeForBody(path),
       });
       // Left over from a clean that a crash cut off: it is removed with the next one.
       if (outcome === "exists") continue;

@@ -60,3 +60,23 @@ test("a request that fails leaves like any other", async () => {
   await closed;
   door.open();
 });
+
+test("requests that one promise answers are inside until it does, also the later ones", async () => {
+  const door = new Admission();
+  const batch = request();
+  const other = request();
+  void door.run(() => batch.done);
+  void door.run(() => other.done);
+  void door.run(() => batch.done);
+  void door.run(() => batch.done);
+  let isDrained = false;
+  const closed = door.close().then(() => {
+    isDrained = true;
+  });
+  other.finish();
+  await new Promise(setImmediate);
+  assert.equal(isDrained, false);
+  batch.finish();
+  await closed;
+  door.open();
+});

@@ -10,6 +10,9 @@ import type { SpaceGuard } from "../space-guard.ts";
  */
 const spareFilesMax = 16;
 
+/** Of these so many are for segments: who appends waits for the file, who cleans does not. */
+const keptForSegments = 4;
+
 /**
  * Files of segments that nothing needs any more, to be written over by new segments. Their space is
  * allocated and their pages are in memory already: appending to such a file costs half of appending
@@ -70,6 +73,11 @@ export class SpareFiles {
     await this.#files.rename(spare, path);
     this.taken++;
     return true;
+  }
+
+  /** The same for a cleaned body, which is shorter: its file is cut to its length. */
+  async takeForBody(path: string): Promise<boolean> {
+    return this.#paths.length > keptForSegments && (await this.take(path));
   }
 
   /** Gives all their space back. What cannot be removed now is when the store is next opened. */
