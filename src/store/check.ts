@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import { messageOf } from "../base/errors.ts";
+import { isKelpieError, messageOf } from "../base/errors.ts";
 import { unitBytes } from "./formats/batch.ts";
 import { chunkBlocks } from "./formats/map-node.ts";
 import { segmentKey } from "./keys.ts";
@@ -39,12 +39,23 @@ export function checkStore(
   options: CheckOptions,
 ): Promise<{ checkedBytes: number; findings: StoreFinding[] }> {
   return store.exclusively(async () => {
+    // Segments of deleted points may be gone already, and the checkpoint that says so lost in a crash.
+    await purgeIfReadable(store);
     const check = new Check(store, options);
     await check.points();
     check.counts();
     await check.strangers();
     return { checkedBytes: check.checkedBytes, findings: check.findings };
   });
+}
+
+async function purgeIfReadable(store: Store): Promise<void> {
+  try {
+    await store.purgeDeleted();
+  } catch (error) {
+    // A map that cannot be read is a finding of the check itself.
+    if (!isKelpieError(error)) throw error;
+  }
 }
 
 interface Captured {

@@ -149,7 +149,7 @@ export class Maintenance {
   clean(options: CleanProgress = {}): Promise<number> {
     return this.exclusively(async () => {
       const before = this.#usedBytes();
-      await this.#purgeAll();
+      await this.purgeAll();
       await this.#checkpoint();
       await this.#cleanSegments(() => true, options);
       await this.#cleanMaps(true);
@@ -174,7 +174,7 @@ export class Maintenance {
     if (this.#stopped || host.clock.monotonicMs() < this.#notBeforeMs) return;
     try {
       await space.check();
-      await this.#purgeAll();
+      await this.purgeAll();
       if (this.#checkpointIsDue()) {
         if (space.isFull) await this.#endSegments();
         await this.#checkpoint();
@@ -207,7 +207,8 @@ export class Maintenance {
     return nowMs - this.#lastAppendMs >= forMs;
   }
 
-  async #purgeAll(): Promise<void> {
+  /** Only within `exclusively`. */
+  async purgeAll(): Promise<void> {
     const { purger } = this.#components;
     for (let point = purger.next(); point !== undefined; point = purger.next()) {
       await purger.purge(point);

@@ -281,6 +281,11 @@ export class Store {
     return this.#maintenance.exclusively(action);
   }
 
+  /** Gives up what was deleted. Only within `exclusively`. */
+  purgeDeleted(): Promise<void> {
+    return this.#maintenance.purgeAll();
+  }
+
   /** Whether recovery would read the segment as it was written. */
   needsForReplay(log: number, segment: number): boolean {
     return this.#checkpointer.needsForReplay(log, segment);
