@@ -6,7 +6,13 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 
 const filters = process.argv.slice(2);
-const longOnes = ["test/crash", "test/store", "test/interop/fio-snapshots"];
+const longOnes = [
+  "test/crash",
+  "test/fail-at-n",
+  "test/fuzz",
+  "test/store",
+  "test/interop/fio-snapshots",
+];
 const { status } = spawnSync(
   process.execPath,
   [

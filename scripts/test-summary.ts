@@ -1,7 +1,10 @@
 import type { TestFileResult } from "./test-file.ts";
 import type { TestReport } from "./test-reporter.ts";
 
-/** One line for a file that passed; for one that failed, with what failed and what it printed. */
+/**
+ * One line for a file that passed, and the figures that it tells; for one that failed, with what
+ * failed and what it printed.
+ */
 export function describeFile(result: TestFileResult): string {
   const { path, durationMs, reports, complaint, output } = result;
   const count = reports.filter(({ suite }) => !suite).length;
@@ -10,11 +13,16 @@ export function describeFile(result: TestFileResult): string {
   const lines = [
     `${good ? "✔" : "✖"} ${path} (${count} tests, ${(durationMs / 1000).toFixed(1)} s)`,
   ];
-  if (good) return lines.join("\n");
+  if (good) return [...lines, ...toldLines(output)].join("\n");
   if (complaint !== undefined) lines.push(`  ✖ ${complaint}`);
   for (const { name, error } of failures) lines.push(`  ✖ ${name}`, indent(error));
   if (output.trim() !== "") lines.push("  what it printed:", indent(output.trimEnd()));
   return lines.join("\n");
+}
+
+/** Figures that a test has to tell, also when it passes: lines that begin so. */
+function toldLines(output: string): string[] {
+  return output.split("\n").filter((line) => line.startsWith("» "));
 }
 
 /** What was skipped and why, what failed, and the counts: in Node's form, then on one last line. */

@@ -196,6 +196,8 @@ export async function writtenBlocks(handle: FileHandle, segment: Segment): Promi
       block: (words[at * 4 + 2] as number) + (words[at * 4 + 3] as number) * 0x100000000,
     }));
   }
+  // Nothing in it counts; after a failed sync even its header may not be there.
+  if (segment.endUnits <= 1) return [];
   const { entries, crcs } = await rawSummary(handle, segment);
   const blocks: WrittenBlock[] = [];
   let crcAt = 0;

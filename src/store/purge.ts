@@ -36,13 +36,16 @@ export class Purger {
   async purge(point: Point): Promise<void> {
     const { parent } = point;
     const [child] = point.children;
-    const root = point.map.share();
     if (child === undefined) {
       this.#detach(point);
-      // Nothing in its segments is needed by anybody: cleaning finds an empty map.
+      // Nothing in its segments is needed by anybody: cleaning finds an empty map. That takes no
+      // reading, which could fail and leave segments of a point that is gone.
       point.map = new PointMap(this.#state.nodes);
-      await this.#free(point, root, { heirRoot: undefined, parentRoot: parent?.map.root });
+      for (const segment of this.#state.segments.values()) {
+        if (segment.ownerOf() === point) segment.live = 0;
+      }
     } else {
+      const root = point.map.share();
       const heirRoot = child.map.share();
       child.exclusiveBlocks += this.#liveOf(point);
       point.heir = child;
@@ -85,13 +88,12 @@ export class Purger {
   async #free(
     owner: Point,
     root: Root,
-    neighbours: { heirRoot: Root | undefined; parentRoot: Root | undefined },
+    neighbours: { heirRoot: Root; parentRoot: Root | undefined },
   ): Promise<void> {
     const { nodes, segments } = this.#state;
     const map = new PointMap(nodes, root);
     const heir = new PointMap(nodes, neighbours.heirRoot);
     const parent = new PointMap(nodes, neighbours.parentRoot);
-    const isLeaf = neighbours.heirRoot === undefined;
     await eachDifference(map, [heir, parent], (chunk, [inHeir]) => {
       const words = chunk.words as Uint32Array;
       for (let slot = 0; slot < chunkBlocks; slot++) {
@@ -102,7 +104,7 @@ export class Purger {
         const holder = segment.ownerOf();
         if (holder !== owner) continue;
         segment.live--;
-        if (!isLeaf) owner.exclusiveBlocks--;
+        owner.exclusiveBlocks--;
       }
     });
   }

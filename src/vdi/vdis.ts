@@ -1,4 +1,4 @@
-import { KelpieError } from "../base/errors.ts";
+import { isKelpieError, KelpieError } from "../base/errors.ts";
 import type { Host } from "../host/host.ts";
 import type { PointChange } from "../store/formats/catalog-record.ts";
 import type { Point } from "../store/point.ts";
@@ -196,8 +196,18 @@ export class Vdis {
       // What a shrink left behind, cut off by a crash, must not come back when the disk grows.
       else await this.volume(name).forgetBeyondEnd(sizeBytes);
       await this.#commit([{ type: "resize", id: point.id, sizeBytes }], []);
-      if (sizeBytes < before) await this.volume(name).forgetBeyondEnd(before);
+      if (sizeBytes < before) await this.#forgetBehind(name, before);
     });
+  }
+
+  /** What a shrink left behind. The disk is smaller now: a failure of this is none of the resize. */
+  async #forgetBehind(name: string, sizeBefore: number): Promise<void> {
+    try {
+      await this.volume(name).forgetBeyondEnd(sizeBefore);
+    } catch (error) {
+      // Growing does it again, before anybody can see what is there.
+      if (!isKelpieError(error)) throw error;
+    }
   }
 
   /** Makes the disk stand on nothing: copies what it shares. Not while it is used. */

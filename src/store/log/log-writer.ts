@@ -145,8 +145,7 @@ export class LogWriter {
       await this.flush();
       this.#endCurrent();
       await Promise.all(this.#background);
-      // The seals were written after the flush; they too shall be there after power loss.
-      await this.#syncAll();
+      await this.#syncSeals();
     } finally {
       await Promise.all(this.#background);
       this.#failed ??= new KelpieError("closed", `log ${this.log} is closed`);
@@ -323,6 +322,23 @@ export class LogWriter {
   #inBackground(work: Promise<void>): void {
     this.#background.add(work);
     void work.finally(() => this.#background.delete(work));
+  }
+
+  /**
+   * Seals were written after the flush; they too shall be there after power loss. One that is not
+   * costs a scan: all that it says stands in batches that are safe.
+   */
+  async #syncSeals(): Promise<void> {
+    for (const open of [...this.#unsynced]) {
+      try {
+        await this.#syncSegment(open);
+      } catch (error) {
+        if (!open.isSynced) throw error;
+        this.#logger.warn("a seal was not synced", { log: this.log, error: messageOf(error) });
+        await open.handle.close().catch(() => {}); // nothing was written since
+      }
+    }
+    this.#unsynced = [];
   }
 
   #startSync(): void {
