@@ -87,7 +87,8 @@ export class LogWriter {
 
   /** Up to where the maps have what this log holds, for a checkpoint. */
   get appliedPlace(): SegmentPlace {
-    const nothing = { segment: this.#next, units: 0, crc: 0 };
+    // A first segment that is being opened has a number already, and what it will hold counts.
+    const nothing = { segment: this.#settings.first, units: 0, crc: 0 };
     return this.#current?.place ?? this.#chain ?? nothing;
   }
 
