@@ -64,6 +64,8 @@ export class LogWriter {
   #syncedPlace = { segment: 0, units: 0 };
   /** Set when data could neither be synced nor read back: nothing more is accepted. */
   #failed: KelpieError | undefined;
+  /** Closed, with everything synced. */
+  #isClosed = false;
   #directoryMade = false;
   syncs = 0;
   appendedBytes = 0;
@@ -109,6 +111,8 @@ export class LogWriter {
 
   /** Everything applied before the call is safe from power loss when it completes. */
   flush(): Promise<void> | undefined {
+    // Closing has synced everything; a checkpoint may still ask.
+    if (this.#isClosed) return undefined;
     if (this.#failed !== undefined) return Promise.reject(this.#failed);
     if (this.#synced >= this.#applied) return undefined;
     return new Promise((resolve, reject) => {
@@ -148,6 +152,7 @@ export class LogWriter {
       await Promise.all(this.#background);
       // The seals were written after the flush; they too shall be there after power loss.
       await this.#syncAll();
+      this.#isClosed = this.#failed === undefined;
     } finally {
       await Promise.all(this.#background);
       this.#failed ??= new KelpieError("closed", `log ${this.log} is closed`);
