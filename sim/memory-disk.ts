@@ -20,8 +20,10 @@ interface Edit {
 }
 
 /**
- * One operation on names that is not durable yet. A rename is two edits that a crash keeps
- * together, the new name first; everything else is one.
+ * Something on names that is not durable yet, which a crash keeps as a whole or not at all. A rename
+ * within a directory is two edits, the new name first. One between two directories is two changes:
+ * POSIX does not tie what is synced in one directory to what is synced in another, so after power
+ * loss the file may stand under both names, either, or none.
  */
 interface Change {
   edits: Edit[];
@@ -113,12 +115,10 @@ export class MemoryDisk {
     if (replaced?.kind === "directory" && replaced.entries.size > 0) {
       throw fileError("io", to, "directory not empty");
     }
-    this.#apply({
-      edits: [
-        { ...destination, target: inode },
-        { ...source, target: undefined },
-      ],
-    });
+    const comes = { ...destination, target: inode };
+    const goes = { ...source, target: undefined };
+    if (destination.directory === source.directory) this.#apply({ edits: [comes, goes] });
+    else for (const edit of [comes, goes]) this.#apply({ edits: [edit] });
   }
 
   remove(path: string): void {
@@ -138,8 +138,9 @@ export class MemoryDisk {
   /** DURABLE: the names in the directory as they were at `beginSyncDirectory`. */
   endSyncDirectory(point: { directory: MemoryDirectory; changes: Change[] }): void {
     for (const change of point.changes) {
-      // Another sync may have made it durable in the meantime, or the half of it that was here.
-      if (touches(change, point.directory)) this.#makeDurable(change, point.directory);
+      // Empty if another sync has made it durable in the meantime.
+      for (const edit of change.edits) applyEdit(edit.directory.durableEntries, edit);
+      change.edits = [];
     }
     this.#changes = this.#changes.filter((change) => change.edits.length > 0);
   }
@@ -170,20 +171,43 @@ export class MemoryDisk {
     this.#freeIfUnused(file);
   }
 
-  /** The disk that is found after a crash. This one must not be used any more. */
+  /** The disk that would be found after a crash now. */
   afterCrash(crash: Crash): MemoryDisk {
     const left = new MemoryDisk(this.capacityBytes);
-    const survivors = new Survivors(crash);
-    if (crash.kind === "process-death") {
-      left.#root = survivors.directory(this.#root);
-      left.#changes = survivors.changes(this.#changes);
-    } else {
-      const kept = this.#changes.filter(() => isKept(crash));
-      for (const change of kept) for (const edit of change.edits) applyTo("durableEntries", edit);
-      left.#root = survivors.directory(this.#root);
-    }
+    const isProcessDeath = crash.kind === "process-death";
+    const kept = isProcessDeath ? [] : this.#changes.filter(() => isKept(crash));
+    const survivors = new Survivors(crash, kept);
+    left.#root = survivors.directory(this.#root);
+    if (isProcessDeath) left.#changes = survivors.changes(this.#changes);
     left.#usedBytes = survivors.usedBytes();
     return left;
+  }
+
+  /** What files take that have no name any more and are still open. */
+  get namelessBytes(): number {
+    let namedBytes = 0;
+    for (const file of this.#files()) namedBytes += file.allocatedBytes;
+    return this.#usedBytes - namedBytes;
+  }
+
+  /** Handles that nobody has closed, of files that have a name. */
+  get openHandles(): number {
+    let count = 0;
+    for (const file of this.#files()) count += file.openHandles;
+    return count;
+  }
+
+  /** Every file that has a name, once. */
+  #files(): Set<MemoryFile> {
+    const files = new Set<MemoryFile>();
+    const directories = [this.#root];
+    for (const { entries } of directories) {
+      for (const inode of entries.values()) {
+        if (inode.kind === "file") files.add(inode);
+        else directories.push(inode);
+      }
+    }
+    return files;
   }
 
   #add(path: string, inode: Inode): void {
@@ -195,7 +219,7 @@ export class MemoryDisk {
   #apply(change: Change): void {
     for (const edit of change.edits) {
       const replaced = edit.directory.entries.get(edit.name);
-      applyTo("entries", edit);
+      applyEdit(edit.directory.entries, edit);
       if (edit.target?.kind === "file") edit.target.links += 1;
       if (replaced?.kind === "file") {
         replaced.links -= 1;
@@ -203,32 +227,6 @@ export class MemoryDisk {
       }
     }
     this.#changes.push(change);
-  }
-
-  /**
-   * POSIX promises the names in the directory that was synced. Of a rename between two, syncing the
-   * new name's directory leaves the old name in doubt; syncing the old one's must not lose the
-   * file.
-   */
-  #makeDurable(change: Change, directory: MemoryDirectory): void {
-    const [first, second] = change.edits;
-    if (second !== undefined && first !== undefined && second.directory === directory) {
-      if (first.directory !== directory) this.#makeEarlierDurable(change, first.directory);
-      applyTo("durableEntries", first);
-      applyTo("durableEntries", second);
-      change.edits = [];
-      return;
-    }
-    if (first !== undefined) applyTo("durableEntries", first);
-    change.edits = change.edits.slice(1);
-  }
-
-  /** Keeps the order of the changes in a directory, of which one is about to become durable. */
-  #makeEarlierDurable(change: Change, directory: MemoryDirectory): void {
-    for (const earlier of this.#changes) {
-      if (earlier === change) return;
-      if (touches(earlier, directory)) this.#makeDurable(earlier, directory);
-    }
   }
 
   #place(path: string): { directory: MemoryDirectory; name: string } {
@@ -258,10 +256,17 @@ export class MemoryDisk {
 /** Copies of what a crash leaves. A file with two names is one file afterwards, too. */
 class Survivors {
   readonly #crash: Crash;
+  /** Changes that were not durable and that power loss has kept, by directory. */
+  readonly #kept = new Map<MemoryDirectory, Edit[]>();
   readonly #copies = new Map<Inode, Inode>();
 
-  constructor(crash: Crash) {
+  constructor(crash: Crash, kept: readonly Change[]) {
     this.#crash = crash;
+    for (const edit of kept.flatMap(({ edits }) => edits)) {
+      const list = this.#kept.get(edit.directory);
+      if (list === undefined) this.#kept.set(edit.directory, [edit]);
+      else list.push(edit);
+    }
   }
 
   directory(directory: MemoryDirectory): MemoryDirectory {
@@ -269,17 +274,24 @@ class Survivors {
     if (present?.kind === "directory") return present;
     const copy = new MemoryDirectory();
     this.#copies.set(directory, copy);
-    const processDeath = this.#crash.kind === "process-death";
-    const entries = processDeath ? directory.entries : directory.durableEntries;
+    const isProcessDeath = this.#crash.kind === "process-death";
+    const entries = isProcessDeath ? directory.entries : this.#settled(directory);
+    const durableEntries = isProcessDeath ? directory.durableEntries : entries;
     for (const [name, inode] of entries) {
       const survivor = this.#inode(inode);
       if (survivor.kind === "file") survivor.links += 1;
       copy.entries.set(name, survivor);
     }
-    for (const [name, inode] of directory.durableEntries) {
-      copy.durableEntries.set(name, this.#inode(inode));
-    }
+    for (const [name, inode] of durableEntries) copy.durableEntries.set(name, this.#inode(inode));
     return copy;
+  }
+
+  #settled(directory: MemoryDirectory): ReadonlyMap<string, Inode> {
+    const kept = this.#kept.get(directory);
+    if (kept === undefined) return directory.durableEntries;
+    const entries = new Map(directory.durableEntries);
+    for (const edit of kept) applyEdit(entries, edit);
+    return entries;
   }
 
   changes(changes: readonly Change[]): Change[] {
@@ -326,14 +338,14 @@ function isKept(crash: Crash): boolean {
   return crash.kind === "power-loss" && crash.chooser.below(2) === 1;
 }
 
-function applyTo(which: "entries" | "durableEntries", edit: Edit): void {
-  const entries = edit.directory[which];
+function applyEdit(entries: Map<string, Inode>, edit: Edit): void {
   if (edit.target === undefined) entries.delete(edit.name);
   else entries.set(edit.name, edit.target);
 }
 
+/** All edits of a change are in one directory. */
 function touches(change: Change, directory: MemoryDirectory): boolean {
-  return change.edits.some((edit) => edit.directory === directory);
+  return change.edits[0]?.directory === directory;
 }
 
 function absolute(path: string): string {

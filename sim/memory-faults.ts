@@ -46,6 +46,8 @@ export interface Fault {
   on?: (path: string) => boolean;
   /** Of a write that fails: how many bytes are written all the same. None by default. */
   writtenBytes?: number;
+  /** Of a sync that fails: what it dropped cannot be read any more either. */
+  isEvicted?: boolean;
 }
 
 /** Faults that are armed, and how often each operation was asked for. */

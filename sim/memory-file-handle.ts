@@ -65,7 +65,7 @@ export class MemoryFileHandle implements FileHandle {
     if (held !== undefined) await held;
     this.#parts.assertAlive();
     if (fault !== undefined) {
-      file.failSync(point);
+      file.failSync(point, fault.isEvicted);
       throw faultError(fault, this.path);
     }
     file.endSync(point);

@@ -141,14 +141,31 @@ export class MemoryFile {
    * What Linux does when writing back fails: the error is reported once, the pages count as clean
    * and can be read until they are evicted, and no later sync will write them. A size that grew is
    * fixed only when the data behind it is written; one that was cut is the journal's and stays
-   * pending.
+   * pending. With `isEvicted` that happens at once: what is on the disk is read from now on.
    */
-  failSync(point: SyncPoint): void {
+  failSync(point: SyncPoint, isEvicted = false): void {
     for (const [index, { mask }] of point.pages) {
       this.#lost.set(index, (this.#lost.get(index) ?? 0) | mask);
     }
     this.#cleanPages(point);
+    if (isEvicted) this.#evictLost(point);
     if (this.#cutAt === undefined) this.#sizeDirty = false;
+  }
+
+  /** Written-to sectors stay: they are dirty. */
+  #evictLost(point: SyncPoint): void {
+    for (const index of point.pages.keys()) {
+      const lost = (this.#lost.get(index) ?? 0) & ~(this.#dirty.get(index) ?? 0);
+      if (lost === 0 || !this.#pages.has(index)) continue;
+      const durable = this.#durablePages.get(index) ?? new Uint8Array(pageBytes);
+      const page = this.#ownPage(index);
+      for (let sector = 0; sector < sectorsPerPage; sector += 1) {
+        if ((lost & (1 << sector)) === 0) continue;
+        const from = sector * sectorBytes;
+        page.set(durable.subarray(from, from + sectorBytes), from);
+      }
+      setOrDelete(this.#lost, index, (this.#lost.get(index) ?? 0) & ~lost);
+    }
   }
 
   /** The file as a power failure leaves it; `undefined` chooses nothing that was not synced. */
@@ -171,7 +188,10 @@ export class MemoryFile {
       left.#durablePages.set(index, page);
       left.#shared.add(page);
     }
-    for (const [index, page] of this.#pages) left.#adopt(index, page);
+    for (const [index, page] of this.#pages) {
+      this.#shared.add(page); // this file may live on, too
+      left.#adopt(index, page);
+    }
     left.sizeBytes = this.sizeBytes;
     left.#durableSizeBytes = this.#durableSizeBytes;
     left.#dirty = new Map(this.#dirty);

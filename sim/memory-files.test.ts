@@ -145,6 +145,20 @@ describe("memory files after the death of the process", () => {
     assert.equal(await contentOf(died.crashKeepingNothing(), "/a"), "from the dead");
   });
 
+  it("do not see what goes on on the disk that they are a copy of", async () => {
+    const files = new MemoryFiles();
+    const handle = await create(files, "/a", "before");
+    const kinds = [{ kind: "process-death" }, { kind: "power-loss-keeping-nothing" }] as const;
+    await files.syncDirectory("/");
+    await handle.sync();
+    const copies = kinds.map((crash) => files.afterCrash(crash));
+    await handle.write([text("after!")], 0);
+    await files.rename("/a", "/b");
+    for (const copy of copies) assert.equal(await contentOf(copy, "/a"), "before");
+    assert.equal(await contentOf(files, "/b"), "after!");
+    assert.equal(await contentOf(files.crashKeepingNothing(), "/a"), "before");
+  });
+
   it("are free of the locks and handles of before, which touch nothing any more", async () => {
     const files = new MemoryFiles();
     const handle = await create(files, "/a", "old");
@@ -230,9 +244,9 @@ describe("memory files after a power failure that keeps some of what was not syn
     assert.deepEqual([...seen].sort(), ["name new", "name,new old"]);
   });
 
-  it("never lose a file that is renamed to another directory, whichever is synced", async () => {
-    const seen = new Map<string, Set<string>>();
-    for (const synced of ["/from", "/to"]) {
+  it("have a file renamed to another directory under the names that were synced", async () => {
+    const seen = new Map<string, string[]>();
+    for (const synced of ["/from", "/to", "both", "neither"]) {
       const kept = await outcomes(50, async (seed) => {
         const files = new MemoryFiles();
         await files.makeDirectory("/from");
@@ -240,14 +254,20 @@ describe("memory files after a power failure that keeps some of what was not syn
         await (await create(files, "/from/a", "x")).sync();
         for (const path of ["/", "/from", "/to"]) await files.syncDirectory(path);
         await files.rename("/from/a", "/to/a");
-        await files.syncDirectory(synced);
+        for (const path of ["/from", "/to"]) {
+          if (synced === path || synced === "both") await files.syncDirectory(path);
+        }
         const left = files.crash(new SeededRandom(seed));
         return `from:${await left.list("/from")} to:${await left.list("/to")}`;
       });
-      seen.set(synced, kept);
+      seen.set(synced, [...kept].sort());
     }
-    assert.deepEqual([...(seen.get("/from") ?? [])], ["from: to:a"]);
-    assert.deepEqual([...(seen.get("/to") ?? [])].sort(), ["from: to:a", "from:a to:a"]);
+    assert.deepEqual(Object.fromEntries(seen), {
+      "/from": ["from: to:", "from: to:a"],
+      "/to": ["from: to:a", "from:a to:a"],
+      both: ["from: to:a"],
+      neither: ["from: to:", "from: to:a", "from:a to:", "from:a to:a"],
+    });
   });
 
   it("are the same for the same seed", async () => {
@@ -306,6 +326,21 @@ describe("a failed sync of memory files", () => {
     assert.equal(await contentOf(died, "/a"), "dropped.");
     await (await died.open("/a", { access: "write" })).sync();
     assert.equal(await contentOf(died.crashKeepingNothing(), "/a"), "durable.");
+  });
+
+  it("may leave nothing of the data to be read", async () => {
+    const files = new MemoryFiles();
+    const handle = await create(files, "/a", "durable, and ");
+    await handle.sync();
+    await files.syncDirectory("/");
+    await handle.write([text("DURABLE, and lost")], 0);
+    files.fail({ operation: "sync", isEvicted: true });
+    await fails("io", () => handle.sync());
+    const found = await contentOf(files, "/a");
+    assert.equal(found, `durable, and ${"\0".repeat(4)}`);
+    await handle.write([text("new")], 0);
+    await handle.sync();
+    assert.equal((await contentOf(files.crashKeepingNothing(), "/a")).slice(0, 8), "newable,");
   });
 
   it("leaves a hole where the dropped data was when what follows it is synced", async () => {

@@ -56,6 +56,18 @@ export class MemoryFiles implements Files {
     return this.#crash({ kind: "process-death" });
   }
 
+  /** What a power failure or the death of the process would leave now; these files live on. */
+  afterCrash(crash: Crash): MemoryFiles {
+    this.#assertAlive();
+    return new MemoryFiles({}, this.#disk.afterCrash(crash));
+  }
+
+  /** Space that is taken by no name, and handles that are open. Of nobody: both are zero. */
+  get leftOpen(): { namelessBytes: number; openHandles: number } {
+    const { namelessBytes, openHandles } = this.#disk;
+    return { namelessBytes, openHandles };
+  }
+
   fail(fault: Fault): void {
     this.#faults.add(fault);
   }
@@ -171,9 +183,9 @@ export class MemoryFiles implements Files {
   }
 
   #crash(crash: Crash): MemoryFiles {
-    this.#assertAlive();
+    const left = this.afterCrash(crash);
     this.#crashed = true;
-    return new MemoryFiles({}, this.#disk.afterCrash(crash));
+    return left;
   }
 
   async #enter(operation: FileOperation, path: string): Promise<void> {

@@ -147,11 +147,12 @@ export class Vdis {
     return this.#locks.run([name], async () => {
       this.registry.find(name);
       this.#mustNotBeUsed(name, "delete");
-      const volume = this.#volumes.get(name);
+      // Made if there is none yet: who opens the disk meanwhile must come to a door that is shut.
+      const volume = this.volume(name);
       await this.#behindBarrier([name], async () => {
-        if (volume !== undefined) await this.store.closeTip(volume.tip);
+        await this.store.closeTip(volume.tip);
         await this.#commit([], [{ type: "delete", name }]);
-        volume?.retire(new KelpieError("closed", `disk "${name}" was deleted`));
+        volume.retire(new KelpieError("closed", `disk "${name}" was deleted`));
       });
       this.#volumes.delete(name);
     });

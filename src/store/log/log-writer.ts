@@ -64,6 +64,8 @@ export class LogWriter {
   #syncedPlace = { segment: 0, units: 0 };
   /** Set when data could neither be synced nor read back: nothing more is accepted. */
   #failed: KelpieError | undefined;
+  /** Closed, with everything synced. */
+  #isClosed = false;
   #directoryMade = false;
   syncs = 0;
   appendedBytes = 0;
@@ -87,7 +89,8 @@ export class LogWriter {
 
   /** Up to where the maps have what this log holds, for a checkpoint. */
   get appliedPlace(): SegmentPlace {
-    const nothing = { segment: this.#next, units: 0, crc: 0 };
+    // A first segment that is being opened has a number already, and what it will hold counts.
+    const nothing = { segment: this.#settings.first, units: 0, crc: 0 };
     return this.#current?.place ?? this.#chain ?? nothing;
   }
 
@@ -108,6 +111,8 @@ export class LogWriter {
 
   /** Everything applied before the call is safe from power loss when it completes. */
   flush(): Promise<void> | undefined {
+    // Closing has synced everything; a checkpoint may still ask.
+    if (this.#isClosed) return undefined;
     if (this.#failed !== undefined) return Promise.reject(this.#failed);
     if (this.#synced >= this.#applied) return undefined;
     return new Promise((resolve, reject) => {
@@ -146,6 +151,7 @@ export class LogWriter {
       this.#endCurrent();
       await Promise.all(this.#background);
       await this.#syncSeals();
+      this.#isClosed = this.#failed === undefined;
     } finally {
       await Promise.all(this.#background);
       this.#failed ??= new KelpieError("closed", `log ${this.log} is closed`);
