@@ -1,0 +1,114 @@
+import { type Bench, type Figure, NotMeasured } from "../bench.ts";
+import { type FioJob, runFio } from "../fio.ts";
+import type { ServerName } from "../peers/server.ts";
+import type { Comparison, Measurement, Target } from "../report.ts";
+import { inTurns, type Turn } from "../turns.ts";
+
+type Job = Pick<FioJob, "rw" | "queueDepth" | "requestBytes">;
+type Peer = Exclude<ServerName, "Kelpie">;
+
+const kibibyte = 1024;
+const mebibyte = 1024 * kibibyte;
+
+/** The same fio job on each server in turn. */
+export const besidePeers: Figure[] = [
+  {
+    id: "random-read-32",
+    name: "4 KiB random read, queue depth 32",
+    target: "3 x qemu-nbd qcow2, and not slower than nbdkit memory",
+    measure: (bench) =>
+      beside(
+        bench,
+        { rw: "randread", queueDepth: 32 },
+        { "qemu-nbd qcow2": { atLeast: 3 }, "nbdkit memory": { atLeast: 1 } },
+      ),
+  },
+  {
+    id: "random-write-32",
+    name: "4 KiB random write, queue depth 32",
+    target: "2.5 x qemu-nbd qcow2, 0.8 x nbdkit memory",
+    measure: (bench) =>
+      beside(
+        bench,
+        { rw: "randwrite", queueDepth: 32 },
+        { "qemu-nbd qcow2": { atLeast: 2.5 }, "nbdkit memory": { atLeast: 0.8 } },
+      ),
+  },
+  {
+    id: "random-read-1",
+    name: "4 KiB random read, queue depth 1",
+    target: "not slower than qemu-nbd qcow2",
+    measure: (bench) =>
+      beside(bench, { rw: "randread", queueDepth: 1 }, { "qemu-nbd qcow2": { atLeast: 1 } }),
+  },
+  {
+    id: "random-write-1",
+    name: "4 KiB random write, queue depth 1",
+    target: "not slower than qemu-nbd qcow2",
+    measure: (bench) =>
+      beside(bench, { rw: "randwrite", queueDepth: 1 }, { "qemu-nbd qcow2": { atLeast: 1 } }),
+  },
+  {
+    id: "sequential-read-8",
+    name: "1 MiB sequential read, depth 8",
+    target: "not slower than qemu-nbd qcow2",
+    measure: (bench) =>
+      beside(
+        bench,
+        { rw: "read", queueDepth: 8, requestBytes: mebibyte },
+        { "qemu-nbd qcow2": { atLeast: 1 } },
+      ),
+  },
+  {
+    id: "sequential-write-8",
+    name: "1 MiB sequential write, depth 8",
+    target: "0.9 x qemu-nbd qcow2",
+    measure: (bench) =>
+      beside(
+        bench,
+        { rw: "write", queueDepth: 8, requestBytes: mebibyte },
+        { "qemu-nbd qcow2": { atLeast: 0.9 } },
+      ),
+  },
+];
+
+const allPeers: readonly Peer[] = ["qemu-nbd qcow2", "nbdkit memory", "qemu-nbd raw"];
+
+/** Peers without a target are measured too, for what they tell, when there is time for it. */
+async function beside(
+  bench: Bench,
+  job: Job,
+  targets: Partial<Record<Peer, Target>>,
+): Promise<Measurement> {
+  const { form, rounds, turnMs } = bench.settings;
+  const wanted = allPeers.filter((peer) => form === "full" || targets[peer] !== undefined);
+  const there = wanted.filter((peer) => bench.missing(peer) === undefined);
+  if (there.length === 0) {
+    const [first = "nbdkit memory"] = wanted;
+    throw new NotMeasured(bench.missing(first));
+  }
+  const large = (job.requestBytes ?? 0) >= mebibyte;
+  const turns: Turn[] = [];
+  for (const name of ["Kelpie", ...there] as const) {
+    const server = await bench.server(name);
+    turns.push({
+      name,
+      run: async () => {
+        const result = await runFio({ ...job, uri: server.uri, runtimeMs: turnMs });
+        return large ? result.bytesPerSecond / mebibyte : result.requestsPerSecond;
+      },
+    });
+  }
+  const values = await inTurns(turns, rounds);
+  const comparisons = wanted.map(
+    (peer): Comparison => ({
+      beside: peer,
+      unit: large ? "MiB/s" : "/s",
+      ours: values.get("Kelpie") ?? [],
+      theirs: values.get(peer) ?? [],
+      target: targets[peer],
+      notMeasured: bench.missing(peer),
+    }),
+  );
+  return { comparisons };
+}
