@@ -8,12 +8,23 @@ import { type BenchServer, type ServerName, toolsOf } from "./peers/server.ts";
 import type { Measurement } from "./report.ts";
 import { missingTools } from "./tools.ts";
 
+/**
+ * When a figure is measured, and on what, so that it does not depend on which others are measured too:
+ *
+ * - filled: on disks written once, in order; these come first.
+ * - written: on the same disks after that, with writes at random.
+ * - own store: on a store of its own, for a short time.
+ * - minutes: the same, and not in the quick form unless asked for by name.
+ */
+export type Phase = "filled" | "written" | "own store" | "minutes";
+
 /** One line of the table of what Kelpie must reach. */
 export interface Figure {
   id: string;
   name: string;
   /** In words, as a table shows it. */
   target: string;
+  phase: Phase;
   /** Throws NotMeasured if it cannot be. */
   measure(bench: Bench): Promise<Measurement>;
 }
@@ -43,9 +54,11 @@ interface Servers {
 const fillRequestBytes = 2 ** 20;
 
 /** The servers of one run, each started and its disk filled when it is first needed. */
-export class Bench implements AsyncDisposable {
+export class Bench {
   readonly settings: BenchSettings;
   readonly #servers = new Map<ServerName, BenchServer>();
+  /** All that were ever started: stopping one twice does nothing. */
+  readonly #started: BenchServer[] = [];
   #directories = 0;
 
   constructor(settings: BenchSettings) {
@@ -69,6 +82,7 @@ export class Bench implements AsyncDisposable {
     const reason = this.missing("Kelpie");
     if (reason !== undefined) throw new NotMeasured(reason);
     const kelpie = await Kelpie.start({ directory: await this.#directory(), sizeBytes });
+    this.#started.push(kelpie);
     await fill(kelpie, sizeBytes);
     return kelpie;
   }
@@ -77,6 +91,7 @@ export class Bench implements AsyncDisposable {
     const { diskBytes: sizeBytes, progress } = this.settings;
     progress(`${name}: starts, and its disk is filled`);
     const server = await startServer(name, { directory: await this.#directory(), sizeBytes });
+    this.#started.push(server);
     this.#servers.set(name, server);
     await fill(server, sizeBytes);
     return server;
@@ -88,8 +103,8 @@ export class Bench implements AsyncDisposable {
     return directory;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const server of this.#servers.values()) await server.stop();
+  async close(): Promise<void> {
+    for (const server of this.#started) await server.stop();
   }
 }
 

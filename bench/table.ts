@@ -4,46 +4,72 @@ import { isMet, ratioOf } from "./report.ts";
 
 const heads = ["figure", "Kelpie", "beside", "ratio", "target", "met"] as const;
 type Row = readonly [string, string, string, string, string, string];
-/** Longer texts get lines of their own below the table's. */
-const columnMax = 66;
+/** Longer texts go on in the next line. */
+const columnsMax = [44, 20, 34, 20, 26, 34] as const;
 
 /** What people read: the machine, a table with a line for each ratio, and what is to be said about it. */
 export function formatReport(report: BenchReport): string {
-  const rows = report.figures.flatMap(rowsOf);
+  const rows = report.figures.flatMap(rowsOf).map((row) => row.map(wrapped));
   const widths = heads.map((head, at) =>
-    Math.min(columnMax, Math.max(head.length, ...rows.map((row) => row[at]?.length ?? 0))),
+    Math.max(head.length, ...rows.flatMap((row) => row[at]?.map(({ length }) => length) ?? 0)),
   );
   const line = (cells: readonly string[]) =>
     cells
       .map((cell, at) => cell.padEnd(widths[at] ?? 0))
       .join("  ")
       .trimEnd();
-  const table = [line(heads), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)];
-  return [machineText(report), table.join("\n"), notesText(report.figures)]
-    .filter((part) => part !== "")
-    .join("\n\n");
+  const linesOf = (row: readonly string[][]) => {
+    const height = Math.max(...row.map((cell) => cell.length));
+    return Array.from({ length: height }, (_, at) => line(row.map((cell) => cell[at] ?? "")));
+  };
+  const rule = line(widths.map((width) => "-".repeat(width)));
+  const table = [line(heads), rule, ...rows.flatMap(linesOf)].join("\n");
+  const parts = [machineText(report), table, summaryOf(report.figures), notesText(report.figures)];
+  return parts.filter((part) => part !== "").join("\n\n");
+}
+
+function wrapped(text: string, column: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    const longer = line === "" ? word : `${line} ${word}`;
+    if (longer.length > (columnsMax[column] ?? 0) && line !== "") {
+      lines.push(line);
+      line = word;
+    } else {
+      line = longer;
+    }
+  }
+  return [...lines, line];
 }
 
 function rowsOf(figure: FigureReport): Row[] {
   const { name, target, notMeasured, verdict } = figure;
-  if (notMeasured !== undefined)
+  if (notMeasured !== undefined) {
     return [[name, "-", "", "", target, `not measured: ${notMeasured}`]];
+  }
   const rows = figure.comparisons.map((comparison): Row => {
+    const { beside, unit, ours, theirs } = comparison;
+    const wanted = targetText(comparison.target);
     if (comparison.notMeasured !== undefined) {
-      const why = `not measured: ${comparison.notMeasured}`;
-      return [name, "-", comparison.beside, "", targetText(comparison.target), why];
+      return [name, "-", beside, "", wanted, `not measured: ${comparison.notMeasured}`];
     }
     return [
       name,
-      valueText(median(comparison.ours), comparison.unit),
-      `${comparison.beside} ${valueText(median(comparison.theirs), comparison.unit)}`,
+      valueText(median(ours), unit),
+      `${beside} ${valueText(median(theirs), unit)}`,
       ratioText(comparison),
-      targetText(comparison.target),
+      wanted,
       metText(isMet(comparison)),
     ];
   });
   if (verdict === undefined) return rows;
-  return [...rows, [name, verdict.measured, "", "", target, metText(verdict.met)]];
+  const measured = isShort(verdict.measured) ? verdict.measured : "below";
+  return [...rows, [name, measured, "", "", target, metText(verdict.met)]];
+}
+
+function isShort(measured: string): boolean {
+  return measured.length <= columnsMax[1];
 }
 
 function metText(met: boolean | undefined): string {
@@ -69,9 +95,24 @@ function valueText(value: number, unit: string): string {
   return unit.startsWith("/") ? `${number}${unit}` : `${number} ${unit}`;
 }
 
+/** One figure is met if all its ratios are. */
+function summaryOf(figures: readonly FigureReport[]): string {
+  const counts = { met: 0, missed: 0, not: 0 };
+  for (const { comparisons, verdict, notMeasured } of figures) {
+    const met = [...comparisons.map(isMet), verdict?.met];
+    if (met.includes(false)) counts.missed++;
+    else if (notMeasured !== undefined || comparisons.some((one) => one.notMeasured)) counts.not++;
+    else counts.met++;
+  }
+  return `${counts.met} met, ${counts.missed} missed, ${counts.not} not measured`;
+}
+
 function notesText(figures: readonly FigureReport[]): string {
   return figures
-    .flatMap(({ name, notes = [] }) => notes.map((note) => `${name}: ${note}`))
+    .flatMap(({ name, verdict, notes = [] }) => {
+      const long = verdict !== undefined && !isShort(verdict.measured) ? [verdict.measured] : [];
+      return [...long, ...notes].map((note) => `* ${name}: ${note}`);
+    })
     .join("\n");
 }
 

@@ -1,7 +1,11 @@
+import { runTool } from "../test/support/tools.ts";
+
 export interface Turn {
   name: string;
   /** Resolves with what was measured. */
   run: () => Promise<number>;
+  /** Done before it, and not measured. */
+  before?: () => Promise<void>;
 }
 
 /**
@@ -14,10 +18,19 @@ export async function inTurns(
 ): Promise<Map<string, number[]>> {
   const values = new Map(turns.map(({ name }) => [name, [] as number[]]));
   for (let round = 0; round <= rounds; round++) {
-    for (const { name, run } of turns) {
+    for (const { name, run, before } of turns) {
+      await before?.();
       const value = await run();
       if (round > 0) values.get(name)?.push(value);
     }
   }
   return values;
+}
+
+/**
+ * Has the system write down what is in the page cache of a directory's file system, so that nobody's turn
+ * pays for what another one's turn has written.
+ */
+export async function writeBack(directory: string): Promise<void> {
+  await runTool("sync", ["-f", directory]);
 }

@@ -2,7 +2,7 @@ import { type Bench, type Figure, NotMeasured } from "../bench.ts";
 import { type FioJob, runFio } from "../fio.ts";
 import type { ServerName } from "../peers/server.ts";
 import type { Comparison, Measurement, Target } from "../report.ts";
-import { inTurns, type Turn } from "../turns.ts";
+import { inTurns, type Turn, writeBack } from "../turns.ts";
 
 type Job = Pick<FioJob, "rw" | "queueDepth" | "requestBytes">;
 type Peer = Exclude<ServerName, "Kelpie">;
@@ -16,6 +16,7 @@ export const besidePeers: Figure[] = [
     id: "random-read-32",
     name: "4 KiB random read, queue depth 32",
     target: "3 x qemu-nbd qcow2, and not slower than nbdkit memory",
+    phase: "filled",
     measure: (bench) =>
       beside(
         bench,
@@ -27,6 +28,7 @@ export const besidePeers: Figure[] = [
     id: "random-write-32",
     name: "4 KiB random write, queue depth 32",
     target: "2.5 x qemu-nbd qcow2, 0.8 x nbdkit memory",
+    phase: "written",
     measure: (bench) =>
       beside(
         bench,
@@ -38,6 +40,7 @@ export const besidePeers: Figure[] = [
     id: "random-read-1",
     name: "4 KiB random read, queue depth 1",
     target: "not slower than qemu-nbd qcow2",
+    phase: "filled",
     measure: (bench) =>
       beside(bench, { rw: "randread", queueDepth: 1 }, { "qemu-nbd qcow2": { atLeast: 1 } }),
   },
@@ -45,6 +48,7 @@ export const besidePeers: Figure[] = [
     id: "random-write-1",
     name: "4 KiB random write, queue depth 1",
     target: "not slower than qemu-nbd qcow2",
+    phase: "written",
     measure: (bench) =>
       beside(bench, { rw: "randwrite", queueDepth: 1 }, { "qemu-nbd qcow2": { atLeast: 1 } }),
   },
@@ -52,6 +56,7 @@ export const besidePeers: Figure[] = [
     id: "sequential-read-8",
     name: "1 MiB sequential read, depth 8",
     target: "not slower than qemu-nbd qcow2",
+    phase: "filled",
     measure: (bench) =>
       beside(
         bench,
@@ -63,6 +68,7 @@ export const besidePeers: Figure[] = [
     id: "sequential-write-8",
     name: "1 MiB sequential write, depth 8",
     target: "0.9 x qemu-nbd qcow2",
+    phase: "written",
     measure: (bench) =>
       beside(
         bench,
@@ -80,7 +86,7 @@ async function beside(
   job: Job,
   targets: Partial<Record<Peer, Target>>,
 ): Promise<Measurement> {
-  const { form, rounds, turnMs } = bench.settings;
+  const { form, rounds, turnMs, scratch } = bench.settings;
   const wanted = allPeers.filter((peer) => form === "full" || targets[peer] !== undefined);
   const there = wanted.filter((peer) => bench.missing(peer) === undefined);
   if (there.length === 0) {
@@ -88,11 +94,13 @@ async function beside(
     throw new NotMeasured(bench.missing(first));
   }
   const large = (job.requestBytes ?? 0) >= mebibyte;
+  const isWrite = job.rw === "randwrite" || job.rw === "write";
   const turns: Turn[] = [];
   for (const name of ["Kelpie", ...there] as const) {
     const server = await bench.server(name);
     turns.push({
       name,
+      ...(isWrite ? { before: () => writeBack(scratch) } : {}),
       run: async () => {
         const result = await runFio({ ...job, uri: server.uri, runtimeMs: turnMs });
         return large ? result.bytesPerSecond / mebibyte : result.requestsPerSecond;

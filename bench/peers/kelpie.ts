@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { CallOutput, Control } from "../../src/control/calls.ts";
+import type { CallOutput } from "../../src/control/calls.ts";
 import { ServerProcess } from "../../test/support/server-process.ts";
 import type { BenchServer } from "./server.ts";
 
@@ -25,24 +25,26 @@ export class Kelpie implements BenchServer {
     return this.#server.uri(disk);
   }
 
-  get control(): Control {
-    return this.#server.control;
-  }
-
   /** Where the store is. */
   get directory(): string {
     return this.#server.store;
   }
 
-  /** In place of the one before, whose space comes back in the background. */
   async snapshot(): Promise<void> {
-    const { control } = this.#server;
-    const before = `bench${this.#snapshots}`;
-    const tag = `bench${++this.#snapshots}`;
-    if (this.#snapshots > 1) {
-      await control.call("vdi.delete", { name: disk, snapshot: before });
+    const tag = `bench${this.#snapshots++}`;
+    await this.#server.control.call("vdi.snapshot", { names: [disk], tag });
+  }
+
+  async deleteSnapshots(): Promise<void> {
+    for (; this.#snapshots > 0; this.#snapshots--) {
+      const snapshot = `bench${this.#snapshots - 1}`;
+      await this.#server.control.call("vdi.delete", { name: disk, snapshot });
     }
-    await control.call("vdi.snapshot", { names: [disk], tag });
+  }
+
+  /** Cleans now what it would clean in the next seconds, so that the next figure does not pay for it. */
+  async settle(): Promise<void> {
+    await this.#server.control.call("store.clean", {});
   }
 
   info(): Promise<CallOutput<"store.info">> {

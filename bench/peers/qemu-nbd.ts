@@ -11,6 +11,7 @@ export class QemuNbd implements BenchServer {
   readonly #file: string;
   readonly #socket: string;
   #process: PeerProcess | undefined;
+  #snapshots = 0;
 
   static async start(options: {
     directory: string;
@@ -42,13 +43,20 @@ export class QemuNbd implements BenchServer {
     return this.#process.uri;
   }
 
-  /** While the server is stopped, an internal snapshot is taken in place of the one before. */
+  /** An internal one. Nobody else may have the file open meanwhile, so the server is started again. */
   async snapshot(): Promise<void> {
+    await this.#snapshotCommand("-c", `bench${this.#snapshots++}`);
+  }
+
+  async deleteSnapshots(): Promise<void> {
+    for (; this.#snapshots > 0; this.#snapshots--) {
+      await this.#snapshotCommand("-d", `bench${this.#snapshots - 1}`);
+    }
+  }
+
+  async #snapshotCommand(how: "-c" | "-d", tag: string): Promise<void> {
     await this.stop();
-    const tag = "bench";
-    const list = await runTool("qemu-img", ["snapshot", "-l", this.#file]);
-    if (list.includes(tag)) await runTool("qemu-img", ["snapshot", "-d", tag, this.#file]);
-    await runTool("qemu-img", ["snapshot", "-c", tag, this.#file]);
+    await runTool("qemu-img", ["snapshot", how, tag, this.#file]);
     await this.#start();
   }
 
