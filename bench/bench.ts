@@ -13,10 +13,9 @@ import { missingTools } from "./tools.ts";
  *
  * - filled: on disks written once, in order; these come first.
  * - written: on the same disks after that, with writes at random.
- * - own store: on a store of its own, for a short time.
- * - minutes: the same, and not in the quick form unless asked for by name.
+ * - own store: on a store of its own.
  */
-export type Phase = "filled" | "written" | "own store" | "minutes";
+export type Phase = "filled" | "written" | "own store";
 
 /** One line of the table of what Kelpie must reach. */
 export interface Figure {
@@ -25,6 +24,8 @@ export interface Figure {
   /** In words, as a table shows it. */
   target: string;
   phase: Phase;
+  /** Not in the quick form unless it is asked for by name: it takes minutes, or has no target. */
+  fullOnly?: boolean;
   /** Throws NotMeasured if it cannot be. */
   measure(bench: Bench): Promise<Measurement>;
 }
@@ -36,6 +37,8 @@ export interface BenchSettings {
   form: "quick" | "full";
   /** Counted turns of each server. */
   rounds: number;
+  /** One more before them. */
+  warmUp: boolean;
   /** Of one turn. */
   turnMs: number;
   diskBytes: number;

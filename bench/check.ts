@@ -24,7 +24,7 @@ const recordedReport = z.object({
 });
 
 /** Ratio by key, with the target that says which way is worse. */
-export type Recorded = Map<string, { ratio: number; target: Target }>;
+export type Recorded = Map<string, { figure: string; ratio: number; target: Target }>;
 
 /** Machines differ, and are busy: only what is this many times worse than it once was is an error. */
 const worseMax = 2;
@@ -41,7 +41,8 @@ export function recordedOf(report: {
     for (const comparison of figure.comparisons) {
       const { target, notMeasured } = comparison;
       if (target === undefined || notMeasured !== undefined) continue;
-      recorded.set(ratioKey(figure, comparison), { ratio: ratioOf(comparison), target });
+      const ratio = ratioOf(comparison);
+      recorded.set(ratioKey(figure, comparison), { figure: figure.id, ratio, target });
     }
   }
   return recorded;
@@ -73,7 +74,10 @@ export function checkReport(report: Pick<BenchReport, "figures">, recorded: Reco
       result.lines.push(`${figure.name}, beside ${comparison.beside}: the ratio is ${was}`);
     }
   }
-  const missing = [...recorded.keys()].filter((key) => !now.has(key));
+  const ids = new Set(report.figures.map(({ id }) => id));
+  const missing = [...recorded]
+    .filter(([key, { figure }]) => ids.has(figure) && !now.has(key))
+    .map(([key]) => key);
   if (missing.length > 0)
     result.lines.push(`recorded, but not measured now: ${missing.join("; ")}`);
   return result;

@@ -32,8 +32,8 @@ export interface FioResult {
   p99Ms: number;
 }
 
-/** Not there after this much more than it was to take, it hangs. */
-const graceMs = 60_000;
+/** Not there after this much more than it was to take, it hangs, or the server does. */
+const graceMs = 45_000;
 const untimedMs = 1_200_000;
 
 export function runFio(job: FioJob): Promise<FioResult> {
@@ -43,7 +43,11 @@ export function runFio(job: FioJob): Promise<FioResult> {
 /** A job that goes on while something else is measured; `result` when its time is over. */
 export function startFio(job: FioJob): { result: Promise<FioResult>; stop: () => void } {
   const timeout = job.runtimeMs === undefined ? untimedMs : job.runtimeMs + graceMs;
-  const child = spawn("fio", fioArguments(job), { stdio: ["ignore", "pipe", "pipe"], timeout });
+  const child = spawn("fio", fioArguments(job), {
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout,
+    killSignal: "SIGKILL",
+  });
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (chunk: Buffer) => {
     stdout += chunk.toString();
@@ -53,11 +57,13 @@ export function startFio(job: FioJob): { result: Promise<FioResult>; stop: () =>
   });
   const result = new Promise<FioResult>((resolve, reject) => {
     child.on("error", () => reject(new Error(`fio is not installed (${debianPackage("fio")})`)));
-    child.on("close", () => {
+    child.on("close", (_exitCode, signal) => {
       try {
         resolve(parseFio(stdout, job));
       } catch {
-        reject(new Error(`fio ${fioArguments(job).join(" ")} failed\n${stdout}\n${stderr}`));
+        const how = signal === "SIGKILL" ? `did not end in ${timeout / 1000} s` : "failed";
+        const command = `fio ${fioArguments(job).join(" ")}`;
+        reject(new Error([`fio ${how}:`, command, stdout, stderr].join(" ").trim()));
       }
     });
   });

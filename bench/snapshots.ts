@@ -14,12 +14,15 @@ const writesEach = 1024;
  * random 4 KiB writes in a hot set of 64 MiB. Reads of segments and maps, and catalog records, do not depend
  * on the machine; milliseconds do, and are the median of five.
  */
-export async function measureSnapshots(form: "quick" | "full"): Promise<void> {
+export async function measureSnapshots(
+  form: "quick" | "full",
+  print: (line: string) => void,
+): Promise<void> {
   const depths = form === "quick" ? [1, 10, 100] : [1, 10, 100, 1000];
   const directory = await mkdtemp(join(tmpdir(), "kelpie-bench-"));
   const store = await openLocalStore({ directory, create: true }, { host: createNodeHost() });
   try {
-    await new SnapshotCosts(store).measure(depths);
+    await new SnapshotCosts(store, print).measure(depths);
   } finally {
     await store.close();
     await rm(directory, { recursive: true });
@@ -28,18 +31,20 @@ export async function measureSnapshots(form: "quick" | "full"): Promise<void> {
 
 class SnapshotCosts {
   readonly #store: LocalStore;
+  readonly #print: (line: string) => void;
   readonly #random = new SeededRandom(1);
   #taken = 0;
   #extra = 0;
 
-  constructor(store: LocalStore) {
+  constructor(store: LocalStore, print: (line: string) => void) {
     this.#store = store;
+    this.#print = print;
   }
 
   async measure(depths: readonly number[]): Promise<void> {
     const { control } = this.#store;
     await control.call("vdi.create", { name: "disk", sizeBytes: 2 ** 30 });
-    console.log("snapshots  operation           reads  records        ms");
+    this.#print("snapshots  operation           reads  records        ms");
     for (const depth of depths) {
       for (; this.#taken < depth; this.#taken++) {
         await this.#overwrite();
@@ -94,6 +99,6 @@ class SnapshotCosts {
     samples.sort((a, b) => a.ms - b.ms);
     const { reads, records, ms } = samples[2] as (typeof samples)[0];
     const columns = [reads, records, ms.toFixed(2)].map((value) => String(value).padStart(9));
-    console.log(`${String(depth).padStart(9)}  ${what.padEnd(17)}${columns.join("")}`);
+    this.#print(`${String(depth).padStart(9)}  ${what.padEnd(17)}${columns.join("")}`);
   }
 }

@@ -10,18 +10,18 @@ export interface Turn {
 
 /**
  * All in turn, round after round (A B C A B C …), so that what the machine does meanwhile hits all of them.
- * The first round warms up and does not count. Values by name, one of each round.
+ * Values by name, one of each round. With `warmUp` there is a round before the first that does not count.
  */
 export async function inTurns(
   turns: readonly Turn[],
-  rounds: number,
+  how: { rounds: number; warmUp: boolean },
 ): Promise<Map<string, number[]>> {
   const values = new Map(turns.map(({ name }) => [name, [] as number[]]));
-  for (let round = 0; round <= rounds; round++) {
+  for (let round = how.warmUp ? -1 : 0; round < how.rounds; round++) {
     for (const { name, run, before } of turns) {
       await before?.();
       const value = await run();
-      if (round > 0) values.get(name)?.push(value);
+      if (round >= 0) values.get(name)?.push(value);
     }
   }
   return values;

@@ -20,7 +20,7 @@ export const afterSnapshot: Figure = {
 
 /** A new snapshot before every turn that wants one. Those of earlier turns stay, as they would for users. */
 async function measure(bench: Bench): Promise<Measurement> {
-  const { form, rounds, scratch } = bench.settings;
+  const { form, scratch } = bench.settings;
   const kelpie = await bench.server("Kelpie");
   const withoutQcow2 = bench.missing("qemu-nbd qcow2");
   const qcow2 = withoutQcow2 === undefined ? await bench.server("qemu-nbd qcow2") : undefined;
@@ -40,7 +40,7 @@ async function measure(bench: Bench): Promise<Measurement> {
     const before = () => qcow2.snapshot().then(writtenBack);
     turns.push({ name: "qcow2, depth 1", run: () => single(qcow2), before });
   }
-  const values = await inTurns(turns, rounds);
+  const values = await inTurns(turns, bench.settings);
   await kelpie.deleteSnapshots();
   await qcow2?.deleteSnapshots();
 

@@ -19,7 +19,7 @@ export const allFigures: readonly Figure[] = [
   ...otherGrowth,
 ];
 
-const phases: readonly Phase[] = ["filled", "written", "own store", "minutes"];
+const phases: readonly Phase[] = ["filled", "written", "own store"];
 
 /** In the order in which they are measured. */
 export function byPhase(figures: readonly Figure[]): Figure[] {

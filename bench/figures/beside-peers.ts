@@ -65,6 +65,17 @@ export const besidePeers: Figure[] = [
       ),
   },
   {
+    id: "sequential-read-scattered",
+    name: "1 MiB sequential read, depth 8, of a disk written at random",
+    target: "none",
+    phase: "written",
+    fullOnly: true,
+    measure: async (bench) => {
+      await scatter(bench);
+      return beside(bench, { rw: "read", queueDepth: 8, requestBytes: mebibyte }, {});
+    },
+  },
+  {
     id: "sequential-write-8",
     name: "1 MiB sequential write, depth 8",
     target: "0.9 x qemu-nbd qcow2",
@@ -78,6 +89,13 @@ export const besidePeers: Figure[] = [
   },
 ];
 
+/** Every block of Kelpie's disk once, in no order. To the others it is all the same where a block was written. */
+async function scatter(bench: Bench): Promise<void> {
+  const { uri } = await bench.server("Kelpie");
+  const totalBytes = bench.settings.diskBytes;
+  await runFio({ uri, rw: "randwrite", queueDepth: 32, eachBlockOnce: true, totalBytes });
+}
+
 const allPeers: readonly Peer[] = ["qemu-nbd qcow2", "nbdkit memory", "qemu-nbd raw"];
 
 /** Peers without a target are measured too, for what they tell, when there is time for it. */
@@ -86,8 +104,11 @@ async function beside(
   job: Job,
   targets: Partial<Record<Peer, Target>>,
 ): Promise<Measurement> {
-  const { form, rounds, turnMs, scratch } = bench.settings;
-  const wanted = allPeers.filter((peer) => form === "full" || targets[peer] !== undefined);
+  const { form, turnMs, scratch } = bench.settings;
+  const hasNone = Object.keys(targets).length === 0;
+  const wanted = allPeers.filter(
+    (peer) => form === "full" || hasNone || targets[peer] !== undefined,
+  );
   const there = wanted.filter((peer) => bench.missing(peer) === undefined);
   if (there.length === 0) {
     const [first = "nbdkit memory"] = wanted;
@@ -107,7 +128,7 @@ async function beside(
       },
     });
   }
-  const values = await inTurns(turns, rounds);
+  const values = await inTurns(turns, bench.settings);
   const comparisons = wanted.map(
     (peer): Comparison => ({
       beside: peer,

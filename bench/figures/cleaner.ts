@@ -7,8 +7,10 @@ import { inTurns } from "../turns.ts";
 const quickDiskBytes = 2 ** 28;
 /** What a turn without the cleaner may write before there is so much dead space that cleaning begins. */
 const idleShare = 0.6;
-/** Overwritten, in parts of the disk, before and in a turn with the cleaner. */
-const steadyShare = 1.5;
+/** Overwritten before a turn with the cleaner, so that there is something to clean all the time … */
+const beforeShare = 1.25;
+/** … and in it. */
+const steadyShare = 1;
 
 export const cleaner: Figure = {
   id: "write-while-cleaning",
@@ -36,21 +38,18 @@ async function measure(bench: Bench): Promise<Measurement> {
     const turns = [
       {
         name: "without",
-        run: async () => {
-          await kelpie.settle();
-          return run("without", idleShare);
-        },
+        before: () => kelpie.settle(),
+        run: () => run("without", idleShare),
       },
       {
         name: "with",
-        run: async () => {
-          await write(kelpie, steadyShare * diskBytes);
-          return run("with", steadyShare);
-        },
+        before: async () => void (await write(kelpie, beforeShare * diskBytes)),
+        run: () => run("with", steadyShare),
       },
     ];
-    const values = await inTurns(turns, rounds);
-    const written = steadyShare * diskBytes * (rounds + 1);
+    // What is written before the first turn that counts warms up.
+    const values = await inTurns(turns, { rounds, warmUp: false });
+    const written = steadyShare * diskBytes * rounds;
     return {
       comparisons: [
         {

@@ -15,7 +15,7 @@ export const flush: Figure = {
 
 /** Each writer writes, flushes, waits for the flush and begins again. */
 async function measure(bench: Bench): Promise<Measurement> {
-  const { rounds, turnMs, scratch } = bench.settings;
+  const { turnMs, scratch } = bench.settings;
   const kelpie = await bench.server("Kelpie");
   await kelpie.settle();
   const turn = (processes: number) => async () => {
@@ -27,7 +27,7 @@ async function measure(bench: Bench): Promise<Measurement> {
     { name: "one", run: turn(1), before: () => writeBack(scratch) },
     { name: "many", run: turn(writers), before: () => writeBack(scratch) },
   ];
-  const values = await inTurns(turns, rounds);
+  const values = await inTurns(turns, bench.settings);
   return {
     comparisons: [
       {

@@ -10,7 +10,8 @@ export const growth: Figure[] = growthFigures.map((figure, at) => ({
   id: `growth-${ids[at] ?? at}`,
   name: figure.name,
   target: figure.target,
-  phase: "minutes",
+  phase: "own store",
+  fullOnly: true,
   measure: (bench) => measure(bench, figure),
 }));
 
