@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { ServerProcess } from "../../test/support/server-process.ts";
-import { startFio } from "./fio.ts";
+import { startFio } from "../fio.ts";
 
 export interface MemorySample {
   seconds: number;

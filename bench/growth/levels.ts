@@ -2,7 +2,7 @@ import { SeededRandom } from "../../sim/random.ts";
 import { openLocalStore } from "../../src/control/local-store.ts";
 import { createNodeHost } from "../../src/host/node/node-host.ts";
 import { ServerProcess } from "../../test/support/server-process.ts";
-import { runFio } from "./fio.ts";
+import { runFio } from "../fio.ts";
 import { overwrite } from "./history.ts";
 
 export interface LevelsInput {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CallInput } from "../../src/control/calls.ts";
 import { ServerProcess } from "../../test/support/server-process.ts";
-import { startFio } from "./fio.ts";
+import { startFio } from "../fio.ts";
 import { median } from "./samples.ts";
 
 export interface BranchTimes {
