@@ -25,14 +25,14 @@ reason. docs/performance.md tells how to read it.
 
 Debian packages of the others: fio qemu-utils nbdkit
 
-  --quick          about a minute: smaller disks, shorter turns, without the figures that take minutes
+  --quick          about a minute: smaller disks, shorter turns, not the figures that take minutes
   --only PATTERN   only figures whose name or id has it: --only "random read", --only growth
   --rounds N       turns of each server; the median counts (5, --quick 3, --check ${checkRoundsMin})
   --json FILE      writes everything that was measured
   --svg FILE       writes a bar chart of the ratios
   --out DIR        both, as bench.json and bench.svg
   --check FILE     compares with what --json wrote once: ends with 1 if a ratio is under half of it
-  --scratch DIR    where disks are kept meanwhile: 6 GiB, on the file system to measure (${tmpdir()})
+  --scratch DIR    for disks: 6 GiB, on the file system to measure (${tmpdir()})
   --micro          the cost of single steps inside one process, in ns
   --snapshots      what operations cost with up to 1,000 snapshots
   --help           this`;

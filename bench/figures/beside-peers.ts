@@ -89,7 +89,7 @@ export const besidePeers: Figure[] = [
   },
 ];
 
-/** Every block of Kelpie's disk once, in no order. To the others it is all the same where a block was written. */
+/** Every block of Kelpie's disk once, in no order. To the others it does not matter. */
 async function scatter(bench: Bench): Promise<void> {
   const { uri } = await bench.server("Kelpie");
   const totalBytes = bench.settings.diskBytes;
