@@ -55,7 +55,12 @@ test("a damaged or truncated checkpoint is refused", () => {
 
 test("a whole checkpoint with rows of another width is corrupt", () => {
   const kind = { type: 3, version: 1, what: "" };
-  for (const change of [{ points: [[1, 2]] }, { logs: [[1, 2, 3, 4, "5"]] }, { maps: {} }]) {
+  for (const change of [
+    { points: [[1, 2]] },
+    { logs: [[1, 2, 3, 4, "5"]] },
+    { maps: {} },
+    { logs: [[1, 2, 3, 4, 0.5]] },
+  ]) {
     const bytes = Buffer.concat(encodeJsonFrame(kind, { ...example, ...change }));
     assert.throws(() => decodeCheckpoint(bytes, "checkpoints/3"), {
       code: "corrupt",

@@ -7,11 +7,11 @@ import { decodeJsonFrame, encodeJsonFrame, type FrameKind, frameType } from "./f
  * after the batches of each open log that it names; recovery begins here. Rows are arrays, because
  * there may be many; their columns are the tuples below, in that order.
  */
-const number = z.number().nonnegative();
+const number = z.number().int().nonnegative();
 
 /** id, parent (0: none), sizeBytes, deleted (0, 1), root reference (0: empty), mapped blocks,
  * exclusive blocks (-1: not known) */
-const pointRow = z.tuple([number, number, number, number, number, number, z.number()]);
+const pointRow = z.tuple([number, number, number, number, number, number, z.number().int()]);
 /** id, log, number, owner (point), blocks written, blocks live, endUnits of the raw body,
  * generation, bytes of the current body, blocks in the current body */
 const segmentRow = z.tuple([

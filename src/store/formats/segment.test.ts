@@ -112,13 +112,19 @@ test("what is damaged or truncated is refused", () => {
   checkDamage(bytes, (damaged) => decodeSummary(damaged, "x"));
 });
 
-test("a header is no footer, and neither is one of another version", () => {
+test("a header is no footer, and neither is one of another version or an impossible log", () => {
   assert.equal(decodeSegmentFooter(encodeSegmentHeader(header).bytes), undefined);
   assert.equal(decodeSegmentHeader(encodeSegmentFooter(footer)), undefined);
-  for (const bytes of [encodeSegmentHeader(header).bytes, encodeSegmentFooter(footer)]) {
-    bytes.writeUInt16LE(2, 4);
-    bytes.writeUInt32LE(crc32(bytes.subarray(0, 508)), 508);
-    assert.equal(decodeSegmentHeader(bytes) ?? decodeSegmentFooter(bytes), undefined);
+  const changes = [
+    (bytes: Buffer) => bytes.writeUInt16LE(2, 4),
+    (bytes: Buffer) => bytes.writeUInt32LE(2 ** 21, 12), // a log that would be rounded
+  ];
+  for (const change of changes) {
+    for (const bytes of [encodeSegmentHeader(header).bytes, encodeSegmentFooter(footer)]) {
+      change(bytes);
+      bytes.writeUInt32LE(crc32(bytes.subarray(0, 508)), 508);
+      assert.equal(decodeSegmentHeader(bytes) ?? decodeSegmentFooter(bytes), undefined);
+    }
   }
 });
 

@@ -161,6 +161,7 @@ function isSound(bytes: Buffer, magic: number): boolean {
     bytes.length === unitBytes &&
     bytes.readUInt32LE(0) === magic &&
     bytes.readUInt16LE(4) === version &&
+    Number.isSafeInteger(readU64(bytes, 8)) &&
     bytes.readUInt32LE(crcAt) === crc32(bytes.subarray(0, crcAt))
   );
 }
