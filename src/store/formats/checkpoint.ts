@@ -63,3 +63,27 @@ export function decodeCheckpoint(bytes: Uint8Array, object: string): Checkpoint 
   if (parsed.success) return parsed.data;
   throw new KelpieError("corrupt", `${object} is not valid: ${z.prettifyError(parsed.error)}`);
 }
+
+/** Rows may count on each other: each is there once, and what is new gets numbers of its own. */
+export function assertSound(checkpoint: Checkpoint, object: string): void {
+  const { nextId, nextSegmentId, nextMap, points, segments, logs, maps } = checkpoint;
+  const isSound =
+    Math.max(nextId, nextMap) <= numbersMax &&
+    nextSegmentId <= segmentIdsMax &&
+    areNew(points, nextId) &&
+    areNew(segments, nextSegmentId) &&
+    areNew(logs, nextId) &&
+    areNew(maps, nextMap) &&
+    new Set(segments.map(([, log, number]) => `${log}/${number}`)).size === segments.length;
+  if (!isSound) throw new KelpieError("corrupt", `${object} contradicts itself`);
+}
+
+/** So that counting on from them stays exact. */
+const numbersMax = 2 ** 52;
+/** Maps have room for 32 bits. */
+const segmentIdsMax = 2 ** 32;
+
+function areNew(rows: readonly (readonly number[])[], next: number): boolean {
+  const numbers = new Set(rows.map(([number = 0]) => number));
+  return numbers.size === rows.length && rows.every(([number = 0]) => number < next);
+}
