@@ -99,8 +99,10 @@ export const formatCases: Record<string, FormatCase> = {
   },
   "a summary": {
     example(random) {
-      const entries = Uint32Array.from({ length: 4 * random.below(20) }, () => u32(random));
-      const crcs = Uint32Array.from({ length: random.below(50) }, () => u32(random));
+      const blocks = random.below(50);
+      const crcs = Uint32Array.from({ length: blocks }, () => u32(random));
+      const hole = [u32(random), 0x20000, u32(random), 0];
+      const entries = Uint32Array.of(5, 0x10000, blocks, 9, ...(random.below(2) ? hole : []));
       return segment.encodeSummary({ entries, crcs }).bytes;
     },
     mend: mendFrame,

@@ -34,6 +34,15 @@ export async function filesOf(store: StoreFiles): Promise<MemoryFiles> {
   return files.crashKeepingEverything();
 }
 
+/** What reads and scans of these stores take at a time, whatever a length field says. */
+export const allocationBytesMax = 2 ** 22;
+/** Of a store of ten files; a recovery that goes round in circles needs more. */
+export const operationsMax = 3000;
+
+export function operationsOf(files: MemoryFiles): number {
+  return Object.values(files.counts()).reduce((sum, count) => sum + count, 0);
+}
+
 export function openFiles(files: MemoryFiles): Promise<LocalStore> {
   const host = createMemoryHost({ seed: 1, files });
   return openLocalStore({ directory: "/store" }, { host });

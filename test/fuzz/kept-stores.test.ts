@@ -6,6 +6,7 @@ import { countAllocations } from "./allocations.ts";
 import { fuzz, type Tally } from "./fuzz.ts";
 import { pick } from "./generated-requests.ts";
 import {
+  allocationBytesMax,
   type Content,
   contentOf,
   damaged,
@@ -13,15 +14,12 @@ import {
   keptStores,
   loadKeptStore,
   openFiles,
+  operationsMax,
+  operationsOf,
   type StoreFiles,
   structureOf,
 } from "./kept-store.ts";
 import { mutate } from "./mutate.ts";
-
-/** What reads and scans take at a time, whatever a length field says. */
-const allocationBytesMax = 2 ** 22;
-/** Of a store of ten files; a recovery that goes round in circles needs more. */
-const fileOperationsMax = 3000;
 
 interface Expected {
   structure: string;
@@ -66,8 +64,7 @@ fuzz("stores with damaged files", { runs: 250 }, async (random, tally) => {
     examine(changed, { expected, tally, isOlder: mayBeOlder.bind(undefined, name, path) }),
   );
   assert.ok(largestBytes <= allocationBytesMax, `${largestBytes} bytes were asked for at once`);
-  const operations = Object.values(changed.counts()).reduce((sum, count) => sum + count, 0);
-  assert.ok(operations <= fileOperationsMax, `${operations} operations on files`);
+  assert.ok(operationsOf(changed) <= operationsMax, `${operationsOf(changed)} operations on files`);
 });
 
 async function examine(
