@@ -68,6 +68,9 @@ test("a damaged header still has its format, without a size", () => {
   head.writeBigUInt64BE(2n ** 63n, 24);
   assert.deepEqual([detect(head)?.name, detect(head)?.virtualBytes], ["qcow2", undefined]);
   assert.equal(detect(head.subarray(0, 10))?.virtualBytes, undefined);
+  const vmdk = at(0, "KDMV");
+  vmdk.writeBigUInt64LE(2n ** 49n, 12); // sectors
+  assert.deepEqual([detect(vmdk)?.name, detect(vmdk)?.virtualBytes], ["VMDK", undefined]);
 });
 
 const formats = ["qcow2", "qed", "vmdk", "vdi", "vpc", "vhdx", "qcow", "parallels"];

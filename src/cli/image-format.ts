@@ -85,9 +85,11 @@ function u64LE(bytes: Buffer, offset: number): number | undefined {
 
 /** A size beyond what any disk has is a damaged header, and no size to print. */
 function safe(value: bigint): number | undefined {
-  return value > 0n && value < 2n ** 50n ? Number(value) : undefined;
+  return value > 0n && value < sizesEnd ? Number(value) : undefined;
 }
 
 function sectors(count: number | undefined): number | undefined {
-  return count === undefined ? undefined : count * 512;
+  return count === undefined ? undefined : safe(BigInt(count) * 512n);
 }
+
+const sizesEnd = 2n ** 50n;

@@ -58,6 +58,8 @@ test("what is no NBD URI is refused with a hint", () => {
     "nbd://h:70000/x",
     "nbd://user@h/x",
     "nbd://h/%zz",
+    "nbd://h%2Fx/y",
+    "nbd://a%3Ab/x",
     "nbd+unix:///x",
     "nbd+unix://host/x?socket=/s",
     "nbd://h/x#y",

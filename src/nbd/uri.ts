@@ -44,7 +44,11 @@ function tcpAddress(text: string, authority: string): Address {
   if (match === null) throw invalid(text, "it names no host");
   const port = match[3] === undefined ? nbdPort : Number(match[3]);
   if (port < 1 || port > 65_535) throw invalid(text, `${port} is not a port`);
-  return { kind: "tcp", host: match[1] ?? decode(text, match[2] ?? ""), port };
+  const host = match[1] ?? decode(text, match[2] ?? "");
+  if (match[1] === undefined && /[:/?#@[\]%\s]/.test(host)) {
+    throw invalid(text, `"${host}" is not a host`);
+  }
+  return { kind: "tcp", host, port };
 }
 
 /** "/" may stay as it is in both places, and people read it better. */
