@@ -1,6 +1,6 @@
 /**
- * npm run soak: the long forms of tests that have a short one, for about half an hour. Arguments are
- * those of npm test: `npm run soak -- model` runs one of them.
+ * npm run soak: the long forms of tests that have a short one, and then every planted bug, for about an
+ * hour. Arguments are those of npm test: `npm run soak -- model` runs one of them, and no planted bugs.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
@@ -13,13 +13,18 @@ const longOnes = [
   "test/store",
   "test/interop/fio-snapshots",
 ];
-const { status } = spawnSync(
-  process.execPath,
-  [
-    join(import.meta.dirname, "test.ts"),
-    "--limit-s=3600",
-    ...(filters.length > 0 ? filters : longOnes),
-  ],
-  { stdio: "inherit", env: { ...process.env, KELPIE_SOAK: "1" } },
-);
+const tests = [
+  join(import.meta.dirname, "test.ts"),
+  "--limit-s=3600",
+  ...(filters.length > 0 ? filters : longOnes),
+];
+const { status } = spawnSync(process.execPath, tests, {
+  stdio: "inherit",
+  env: { ...process.env, KELPIE_SOAK: "1" },
+});
 process.exitCode = status ?? 1;
+if (filters.length === 0) {
+  const mutants = join(import.meta.dirname, "../test/mutants/main.ts");
+  const planted = spawnSync(process.execPath, [mutants], { stdio: "inherit" });
+  process.exitCode ||= planted.status ?? 1;
+}

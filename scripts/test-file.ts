@@ -11,6 +11,8 @@ export interface TestFileSettings {
   nodeOptions: readonly string[];
   /** Stops the run: the file is killed. */
   signal: AbortSignal;
+  /** The checkout that the file is of, if it is not this one. */
+  directory?: string;
 }
 
 export interface TestFileResult {
@@ -74,6 +76,7 @@ function runProcess(args: string[], settings: TestFileSettings): Promise<Process
     const child = spawn(process.execPath, args, {
       detached: true,
       env,
+      cwd: settings.directory,
       stdio: ["ignore", "pipe", "pipe"],
     });
     let output = "";

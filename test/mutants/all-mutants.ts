@@ -1,0 +1,12 @@
+import { durabilityMutants } from "./durability.ts";
+import { frontMutants } from "./front.ts";
+import { mapMutants } from "./maps.ts";
+import type { Mutant } from "./mutant.ts";
+import { recoveryMutants } from "./recovery.ts";
+
+export const allMutants: readonly Mutant[] = [
+  ...durabilityMutants,
+  ...recoveryMutants,
+  ...mapMutants,
+  ...frontMutants,
+];

@@ -1,0 +1,59 @@
+import { runTestFile } from "../../scripts/test-file.ts";
+import { checksFor } from "./checks.ts";
+import type { Mutant } from "./mutant.ts";
+import type { ScratchCheckout } from "./scratch-checkout.ts";
+
+export interface Hunt {
+  name: string;
+  /** What found it: the kind of check, the test file, the first test that failed. */
+  foundBy: { check: string; path: string; test: string } | undefined;
+  seconds: number;
+  filesRun: number;
+}
+
+/** A bug that makes a test hang is found too, but not waited for. */
+const limitMs = 180_000;
+
+/** Runs one check after the other on a copy that has the bug, until one fails. */
+export async function hunt(
+  mutant: Mutant,
+  scratch: ScratchCheckout,
+  signal: AbortSignal,
+): Promise<Hunt> {
+  scratch.plant(mutant);
+  try {
+    return await runChecks(mutant, scratch, signal);
+  } finally {
+    scratch.restore(mutant);
+  }
+}
+
+/** The same for a copy without a bug: whatever fails then finds no bugs. */
+export function huntNothing(
+  file: string,
+  scratch: ScratchCheckout,
+  signal: AbortSignal,
+): Promise<Hunt> {
+  return runChecks({ name: "no bug at all", file }, scratch, signal);
+}
+
+async function runChecks(
+  { name, file }: { name: string; file: string },
+  scratch: ScratchCheckout,
+  signal: AbortSignal,
+): Promise<Hunt> {
+  const startMs = performance.now();
+  let filesRun = 0;
+  let foundBy: Hunt["foundBy"];
+  for (const { check, path } of checksFor(file)) {
+    if (signal.aborted) break;
+    filesRun++;
+    const { directory } = scratch;
+    const result = await runTestFile(path, { limitMs, nodeOptions: [], signal, directory });
+    const failed = result.reports.find(({ event }) => event === "fail");
+    if (failed === undefined && result.complaint === undefined) continue;
+    foundBy = { check, path, test: failed?.name ?? result.complaint ?? "" };
+    break;
+  }
+  return { name, foundBy, seconds: (performance.now() - startMs) / 1000, filesRun };
+}
