@@ -45,10 +45,10 @@ async function runChecks(
   const startMs = performance.now();
   let filesRun = 0;
   let foundBy: Hunt["foundBy"];
-  for (const { check, path } of checksFor(file)) {
+  const { directory } = scratch;
+  for (const { check, path } of checksFor(file, directory)) {
     if (signal.aborted) break;
     filesRun++;
-    const { directory } = scratch;
     const result = await runTestFile(path, { limitMs, nodeOptions: [], signal, directory });
     const failed = result.reports.find(({ event }) => event === "fail");
     if (failed === undefined && result.complaint === undefined) continue;
