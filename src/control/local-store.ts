@@ -28,9 +28,9 @@ export async function openLocalStore(
 ): Promise<LocalStore> {
   const { directory, create = false } = settings;
   const { host } = components;
-  const lock = await lockStore(directory, create, host);
+  const { lock, made } = await lockStore(directory, create, host);
   try {
-    const backend = await openDirectoryBackend({ root: directory }, host);
+    const backend = await openDirectoryBackend({ root: directory, made }, host);
     const vdis = await Vdis.open({ ...settings, directory, create }, { host, backend, lock });
     return {
       control: createControl({ url: directory }, { vdis }),
@@ -45,14 +45,18 @@ export async function openLocalStore(
 }
 
 /** One process at a time writes a store; the lock goes when that process does. */
-async function lockStore(directory: string, create: boolean, host: Host): Promise<FileLock> {
+async function lockStore(
+  directory: string,
+  create: boolean,
+  host: Host,
+): Promise<{ lock: FileLock; made: string[] }> {
   const { files } = host;
   await mustBeStoreOrEmpty(directory, create, host);
   // The backend makes it durable, with the directories above it.
   // Its files are the disks of whoever runs it: nobody else's business.
-  if (create) await files.makeDirectory(directory, 0o700);
+  const made = create ? await files.makeDirectory(directory, 0o700) : [];
   try {
-    return await files.lock(`${directory}/lock`);
+    return { lock: await files.lock(`${directory}/lock`), made };
   } catch (error) {
     if (!isKelpieError(error, "busy")) throw error;
     throw new KelpieError("busy", `${directory} is in use by another process`, {

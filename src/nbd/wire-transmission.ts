@@ -296,8 +296,7 @@ export function decodeBlockStatus(payload: Uint8Array, extended: boolean): Block
   const contextId = reader.u32();
   const extentBytes = extended ? 16 : 8;
   const announced = extended ? reader.u32() : reader.remaining / extentBytes;
-  const isPossible = announced >= 1 && announced <= blockStatusExtentsMax;
-  if (!isPossible || announced * extentBytes !== reader.remaining) {
+  if (announced < 1 || announced * extentBytes !== reader.remaining) {
     throw new KelpieError("invalid", "a block status of impossible length");
   }
   const extents: WireExtent[] = [];

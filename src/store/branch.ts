@@ -2,6 +2,7 @@ import { assert } from "../base/assert.ts";
 import { KelpieError } from "../base/errors.ts";
 import type { Catalog } from "./catalog.ts";
 import type { PointChange } from "./formats/catalog-record.ts";
+import type { LogWriter } from "./log/log-writer.ts";
 import type { Point } from "./point.ts";
 import type { Purger } from "./purge.ts";
 import type { StoreState } from "./state.ts";
@@ -64,6 +65,8 @@ export async function snapshotTips(
     await catalog.commit({ changes, notes });
   } catch (error) {
     if (!operation.reverted) revert(branches, components);
+    // A checkpoint would keep counts in which what was lost is not free, and nobody would free it later.
+    await components.purger.settled();
     throw error;
   }
 }
@@ -76,6 +79,7 @@ async function takeCuts(
   // All of them stand still before the first cut, so that no answer is sent between two cuts.
   await Promise.all(logs.map((log) => log.hold()));
   try {
+    for (let wait = beingMended(logs); wait !== undefined; wait = beingMended(logs)) await wait;
     const branches: Branch[] = [];
     const changes: PointChange[] = [];
     for (const { tip, id } of requests) {
@@ -94,6 +98,12 @@ async function takeCuts(
   } finally {
     for (const log of logs) log.release();
   }
+}
+
+/** To be waited for, and asked for again: what a failed sync makes a log write again is not to be cut. */
+export function beingMended(logs: readonly LogWriter[]): Promise<void> | undefined {
+  for (const { mended } of logs) if (mended !== undefined) return mended;
+  return undefined;
 }
 
 function freeze(tip: Tip, id: number, state: StoreState): Branch {
@@ -148,6 +158,7 @@ export async function moveTips(
     // Nothing of the old tip may be unsynced: a sync that fails later writes its data again, into
     // segments that belong to the new one.
     for (const { tip } of requests) await tip.flush();
+    for (let wait = beingMended(logs); wait !== undefined; wait = beingMended(logs)) await wait;
     const changes: PointChange[] = [];
     for (const { tip, to } of requests) {
       const id = to.kind === "new" ? to.id : to.point.id;

@@ -1,5 +1,6 @@
-import { isKelpieError, KelpieError } from "../base/errors.ts";
+import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import type { FileHandle } from "../host/files.ts";
+import type { Log } from "../host/log.ts";
 import type { Backend } from "./backend/backend.ts";
 import { batchSeed, entryKind, entryOfWords, unitBytes } from "./formats/batch.ts";
 import { encodeBodyIndex, segmentBodyKind } from "./formats/body.ts";
@@ -29,6 +30,7 @@ export interface CleanerComponents {
   /** Makes everything durable that has been overwritten so far. */
   flushLogs: () => Promise<void>;
   spares: SpareFiles;
+  log: Log;
 }
 
 /** A segment is not worth rewriting for less dead space than this share of it. */
@@ -80,8 +82,9 @@ export class Cleaner {
   /** Segments of which nothing lives; they cost nothing to remove. */
   *dead(): Generator<Segment> {
     for (const segment of this.#components.state.segments.values()) {
-      const { live, sealed, log, number } = segment;
-      if (live === 0 && sealed && !this.#components.needsForReplay(log, number)) yield segment;
+      const { live, sealed, missing, log, number } = segment;
+      if (live === 0 && sealed && !missing && !this.#components.needsForReplay(log, number))
+        yield segment;
     }
   }
 
@@ -115,7 +118,7 @@ export class Cleaner {
     }
   }
 
-  /** Undefined if its file is gone though something in it is needed: then nothing can be done here. */
+  /** Undefined if its file is gone, or damaged, though something in it is needed: it stays as it is. */
   async #liveBlocks(segment: Segment): Promise<WrittenBlock[] | undefined> {
     let handle: FileHandle;
     try {
@@ -128,13 +131,26 @@ export class Cleaner {
       return undefined;
     }
     try {
-      const written = await writtenBlocks(handle, segment);
+      const written = await this.#writtenIn(segment, handle);
+      if (written === undefined) return undefined;
       const live: WrittenBlock[] = [];
       for (const block of written) if (await this.#isLive(segment, block)) live.push(block);
       live.sort((a, b) => a.position - b.position);
       return live;
     } finally {
       await handle.close();
+    }
+  }
+
+  /** Undefined if damage hides what it holds: it stays as it is, and other segments have their turn. */
+  async #writtenIn(segment: Segment, handle: FileHandle): Promise<WrittenBlock[] | undefined> {
+    try {
+      return await writtenBlocks(handle, segment);
+    } catch (error) {
+      if (!isKelpieError(error, "corrupt")) throw error;
+      this.#components.log.error("a segment cannot be cleaned", { error: messageOf(error) });
+      segment.missing = true;
+      return undefined;
     }
   }
 

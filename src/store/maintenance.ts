@@ -2,6 +2,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Host } from "../host/host.ts";
 import type { Timer } from "../host/timers.ts";
 import type { Backend } from "./backend/backend.ts";
+import { beingMended } from "./branch.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { Cleaner } from "./cleaner.ts";
@@ -253,6 +254,7 @@ export class Maintenance {
     for (const { writer } of this.#components.state.logs.values()) {
       if (writer === undefined) continue;
       await writer.hold();
+      for (let wait = beingMended([writer]); wait !== undefined; wait = writer.mended) await wait;
       writer.cut();
       writer.release();
     }

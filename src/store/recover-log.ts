@@ -65,12 +65,12 @@ export async function recoverLog(
       else await handle.close();
     }
     const path = chainOf(start, found);
-    const { pieces, damage } = await readChain(start, { path, found });
+    const { pieces, damage, synced } = await readChain(start, { path, found });
     const kept = new Set(pieces.map((piece) => piece.number));
     const removed = numbers.filter((number) => !kept.has(number) && number !== start.segment);
     // Damage is for a person to look at first: nothing is removed.
     if (damage === undefined || acceptDamage)
-      await cut({ start, removed, pieces, found }, components);
+      await cut({ start, removed, pieces, found, synced }, components);
     return { pieces, removed, damage };
   } finally {
     for (const { handle } of found.values()) await handle.close();
@@ -121,7 +121,7 @@ function chainOf(start: LogStart, found: Map<number, Found>): Found[] {
 async function readChain(
   start: LogStart,
   segments: { path: Found[]; found: Map<number, Found> },
-): Promise<{ pieces: LogPiece[]; damage: string | undefined }> {
+): Promise<{ pieces: LogPiece[]; damage: string | undefined; synced: Place }> {
   const { path, found } = segments;
   const synced = await newestClaim(start, found);
   const pieces: LogPiece[] = [];
@@ -135,10 +135,10 @@ async function readChain(
   }
   const last = pieces.at(-1);
   const end = last === undefined ? start : { segment: last.number, units: last.endUnits };
-  if (!isLater(synced.segment, synced.units, end)) return { pieces, damage: undefined };
+  if (!isLater(synced.segment, synced.units, end)) return { pieces, damage: undefined, synced };
   const key = segmentKey(start.log, end.segment);
   const damage = `${key} breaks off at ${end.units * unitBytes}, before data that had been synced`;
-  return { pieces, damage };
+  return { pieces, damage, synced };
 }
 
 interface Place {
@@ -212,10 +212,16 @@ async function readPiece(
  * all of it. A crash in between leaves less to do, never a gap.
  */
 async function cut(
-  what: { start: LogStart; removed: number[]; pieces: LogPiece[]; found: Map<number, Found> },
+  what: {
+    start: LogStart;
+    removed: number[];
+    pieces: LogPiece[];
+    found: Map<number, Found>;
+    synced: Place;
+  },
   components: { backend: Backend; files: Files },
 ): Promise<void> {
-  const { start, removed, pieces, found } = what;
+  const { start, removed, pieces, found, synced } = what;
   const { backend, files } = components;
   for (const number of [...removed].sort((a, b) => b - a)) {
     await files.remove(pathOf(backend, segmentKey(start.log, number)));
@@ -232,6 +238,7 @@ async function cut(
         piece.fileBytes = piece.endUnits * unitBytes;
       }
     }
+    await writeAgain(handle, unsyncedUnits(start, piece, synced));
     // Durability: acknowledged writes may so far be in the page cache only, and the next log begins.
     await handle.sync();
     isTouched = true;
@@ -241,6 +248,33 @@ async function cut(
     await files.syncDirectory(parentOf(pathOf(backend, someKey)));
   }
 }
+
+/** What of a piece nothing says was synced, in units. */
+function unsyncedUnits(
+  start: LogStart,
+  piece: LogPiece,
+  synced: Place,
+): { from: number; to: number } {
+  const covered = piece.number === start.segment && start.units > 1 ? start.units : 0;
+  if (piece.number < synced.segment) return { from: piece.endUnits, to: piece.endUnits };
+  const known = piece.number === synced.segment ? synced.units : 0;
+  return { from: Math.max(covered, known), to: piece.endUnits };
+}
+
+/**
+ * Writes what stands there once more. If a sync of it failed in a process that is gone, the system holds
+ * it in memory, shows it to everybody, and would never write it: a sync alone would succeed and do nothing.
+ */
+async function writeAgain(handle: FileHandle, units: { from: number; to: number }): Promise<void> {
+  const end = units.to * unitBytes;
+  for (let offset = units.from * unitBytes; offset < end; offset += windowBytes) {
+    const bytes = Buffer.allocUnsafe(Math.min(windowBytes, end - offset));
+    const read = await handle.read(bytes, offset);
+    await handle.write([bytes.subarray(0, read)], offset);
+  }
+}
+
+const windowBytes = 2 ** 20;
 
 export function entryCount(summary: Summary): number {
   return summary.entries.length / entryWords;

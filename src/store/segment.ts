@@ -28,7 +28,7 @@ export class Segment {
   bodyBlocks = 0;
   /** No longer appended to, and complete on the backend. */
   sealed = false;
-  /** Its file is not there, though something in it is needed. */
+  /** Its file is not there, though something in it is needed; or damage hides what it holds. */
   missing = false;
 
   constructor(id: number, place: { log: number; number: number; owner: Point }) {
@@ -84,8 +84,7 @@ export class SegmentTable {
     this.#count--;
   }
 
-  /** In the order of their ids. Ids are never used again: among them are more gaps than segments. */
-  values(): MapIterator<Segment> {
-    return this.#byPlace.values();
+  *values(): Generator<Segment> {
+    for (const segment of this.#byId) if (segment !== undefined) yield segment;
   }
 }

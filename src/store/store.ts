@@ -179,6 +179,7 @@ export class Store {
       needsForReplay: (log, segment) => this.#checkpointer.needsForReplay(log, segment),
       flushLogs: () => this.#flushLogs(),
       spares: this.#spares,
+      log: host.log,
     });
     this.#maintenance = new Maintenance(
       { ...defaultMaintenance, ...settings.maintenance },

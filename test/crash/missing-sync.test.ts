@@ -11,9 +11,9 @@ import { StoreWorld } from "../store/store-world.ts";
 const syncs: { name: string; operation: "sync" | "syncDirectory"; caller: RegExp }[] = [
   { name: "a segment's data", operation: "sync", caller: /#syncSegment/ },
   { name: "a segment's name", operation: "syncDirectory", caller: /#syncSegment/ },
-  { name: "a log's directory", operation: "syncDirectory", caller: /#openNext/ },
-  { name: "data that a failed sync lost", operation: "sync", caller: /#rewriteUnsynced/ },
-  { name: "its new segment's name", operation: "syncDirectory", caller: /#rewriteUnsynced/ },
+  { name: "a log's directory", operation: "syncDirectory", caller: /SegmentFiles\.makeDirectory/ },
+  { name: "data that a failed sync lost", operation: "sync", caller: /#syncRewritten/ },
+  { name: "its new segment's name", operation: "syncDirectory", caller: /#syncRewritten/ },
   { name: "what recovery found", operation: "sync", caller: /recover-log/ },
   { name: "names of what recovery found", operation: "syncDirectory", caller: /recover-log/ },
   { name: "an object of the backend", operation: "sync", caller: /directory\.ts/ },
@@ -137,8 +137,9 @@ function droppingHandle(handle: FileHandle, drop: Drop): FileHandle {
   };
 }
 
-/** The first frame below the wrapper itself. */
+/** The first two frames below the wrapper itself: a call may go through one that only knows the path. */
 function callerOf(stack: string): string {
   const frames = stack.split("\n").slice(1);
-  return frames.find((frame) => !frame.includes("missing-sync.test.ts")) ?? "";
+  const below = frames.filter((frame) => !frame.includes("missing-sync.test.ts"));
+  return below.slice(0, 2).join("\n");
 }

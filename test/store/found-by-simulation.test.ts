@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { MemoryFiles } from "../../sim/memory-files.ts";
+import { createMemoryHost } from "../../sim/memory-host.ts";
+import { openLocalStore } from "../../src/control/local-store.ts";
+import { holdNext } from "../support/hold-next.ts";
 import { byteAt, filled, type MemoryVdis, openMemoryVdis } from "../support/memory-vdis.ts";
 
 /** What simulated worlds have found, each as the shortest history that shows it. */
@@ -63,19 +66,37 @@ async function firstByteAfter(files: MemoryFiles): Promise<number> {
   return target[0] as number;
 }
 
-/** Holds the next call of a kind on such a path until it is let go. */
-function holdNext(
-  files: MemoryFiles,
-  operation: "open" | "write" | "sync",
-  on: (path: string) => boolean,
-): { reached: Promise<void>; letGo: () => void } {
-  const reached = Promise.withResolvers<void>();
-  const held = Promise.withResolvers<void>();
-  files.before = (event) => {
-    if (event.operation !== operation || !on(event.path)) return undefined;
-    files.before = undefined;
-    reached.resolve();
-    return held.promise;
-  };
-  return { reached: reached.promise, letGo: held.resolve };
-}
+test("a store that could not be made durable is not opened (seed 4045)", async () => {
+  const host = createMemoryHost({ seed: 1 });
+  host.files.fail({ operation: "syncDirectory", on: (path) => path === "/" });
+  const opening = openLocalStore({ directory: "/store", create: true }, { host });
+  await assert.rejects(opening, { code: "io" });
+  const store = await openLocalStore({ directory: "/store", create: true }, { host });
+  await store.vdis.create("disk", 2 ** 20);
+  const left = createMemoryHost({ seed: 2, files: host.files.crashKeepingNothing() });
+  const again = await openLocalStore({ directory: "/store" }, { host: left });
+  assert.deepEqual([...again.vdis.registry.working.keys()], ["disk"]);
+});
+
+test("a segment whose header is damaged does not keep others from being cleaned", async () => {
+  const { vdis, files } = await openMemoryVdis({ segmentBytesMax: 32 * 1024 });
+  await vdis.create("disk", 2 ** 20);
+  const volume = vdis.volume("disk");
+  for (let round = 1; round <= 3; round++) {
+    for (let block = 0; block < 40; block++) await volume.write(filled(round), block * 4096);
+    if (round === 1) await vdis.snapshot(["disk"], "tag");
+  }
+  await vdis.store.checkpoint();
+  const [damaged] = await files.list("/store/logs/0000000000000002");
+  const path = `/store/logs/0000000000000002/${damaged}`;
+  const bytes = Buffer.from(await files.readFile(path));
+  const handle = await files.open(path, { access: "write" });
+  await handle.write([Buffer.alloc(512)], 0); // the header
+  await handle.write([Buffer.alloc(512)], bytes.length - 512); // and the seal
+  await handle.close();
+  await vdis.deleteSnapshot("disk", "tag");
+  await vdis.store.clean();
+  const { usedBytes, liveBytes } = vdis.store.cleaner.totals();
+  assert.ok(usedBytes < 1.5 * liveBytes + bytes.length, `${usedBytes} for ${liveBytes}`);
+  assert.ok((await files.list("/store/logs/0000000000000002")).includes(damaged as string));
+});

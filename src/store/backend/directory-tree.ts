@@ -24,10 +24,10 @@ export class DirectoryTree {
   /**
    * Makes the root, durably, and then tmp in it. If tmp is there, an earlier open came that far. If
    * it is not, that one may have died before it synced what it made, so every directory on the way
-   * counts.
+   * counts. `madeBefore` are those that the caller has made.
    */
-  async open(): Promise<void> {
-    const made = new Set(await this.#files.makeDirectory(this.root));
+  async open(madeBefore: readonly string[]): Promise<void> {
+    const made = new Set([...madeBefore, ...(await this.#files.makeDirectory(this.root))]);
     const temporary = this.pathOf("tmp");
     if (made.size === 0 && (await this.#isThere(temporary))) return;
     for (let path = this.root; parentOf(path) !== path; path = parentOf(path)) {

@@ -10,6 +10,8 @@ import { checkKey } from "./keys.ts";
 export interface DirectoryBackendSettings {
   /** The directory that holds the keys; made if it is not there. */
   root: string;
+  /** Directories on the way to it that the caller has just made, and wants to be durable. */
+  made?: readonly string[];
 }
 
 export interface DirectoryBackendComponents {
@@ -28,7 +30,7 @@ export async function openDirectoryBackend(
   components: DirectoryBackendComponents,
 ): Promise<Backend> {
   const tree = new DirectoryTree(settings.root, components.files);
-  await tree.open();
+  await tree.open(settings.made ?? []);
   const backend = new DirectoryBackend(tree, components);
   await backend.removeTemporaries();
   return backend;

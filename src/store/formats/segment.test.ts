@@ -31,6 +31,7 @@ const footer = {
   endUnits: 1234,
   summaryBytes: 1024,
   lastCrc: 0xdeadbeef,
+  summaryCrc: 0xbaadf00d,
 };
 
 /** What stands at the front and, as 4 bytes, at the end. */
@@ -46,8 +47,9 @@ test("header, footer and summary have the bytes that the tables say", () => {
     "4b4c5053 0100 0000 0200000001000000 03000000 02000000 4d000000 efbeadde" +
     "000102030405060708090a0b0c0d0e0f";
   assert.equal(encodeSegmentHeader(header).bytes.toString("hex"), unit(headerFront, "d4d7bf93"));
-  const footerFront = "4b4c5045 0100 0000 0200000001000000 03000000 d2040000 00040000 efbeadde";
-  assert.equal(encodeSegmentFooter(footer).toString("hex"), unit(footerFront, "b9dec93f"));
+  const footerFront =
+    "4b4c5045 0100 0000 0200000001000000 03000000 d2040000 00040000 efbeadde 0df0adba";
+  assert.equal(encodeSegmentFooter(footer).toString("hex"), unit(footerFront, "4241d216"));
   const entries = Uint32Array.of(5, 0x10001, 2, 101, 9, 0x20000, 70000, 0);
   const { bytes } = encodeSummary({ entries, crcs: Uint32Array.of(0x11111111, 0x22222222) });
   const summaryFront =
@@ -81,6 +83,7 @@ test("a segment footer gives back what was put in", () => {
     endUnits: u32,
     summaryBytes: u32,
     lastCrc: u32,
+    summaryCrc: u32,
   };
   fc.assert(
     fc.property(fc.record(fields, plain), (value) => {
@@ -90,16 +93,12 @@ test("a segment footer gives back what was put in", () => {
 });
 
 test("a summary gives back what was put in, and takes whole units", () => {
-  const count = fc.nat(5);
-  const entry = fc
-    .tuple(u32, fc.nat(0xffff), fc.integer({ min: 1, max: 3 }), count, u32)
-    .map(([low, high, kind, blocks, position]) => [low, kind * 65536 + high, blocks, position]);
+  const words = (multiple: number) =>
+    fc
+      .uint32Array({ maxLength: 60 })
+      .map((array) => array.slice(0, array.length - (array.length % multiple)));
   fc.assert(
-    fc.property(fc.array(entry, { maxLength: 20 }), (rows) => {
-      const entries = Uint32Array.from(rows.flat());
-      const isData = ([, kind = 0]: number[]) => kind >>> 16 === 1;
-      const blocks = rows.filter(isData).reduce((sum, [, , some = 0]) => sum + some, 0);
-      const crcs = Uint32Array.from({ length: blocks }, (_, at) => at * 2654435761);
+    fc.property(words(4), words(1), (entries, crcs) => {
       const { bytes, summaryBytes } = encodeSummary({ entries, crcs });
       assert.equal(bytes.length, summaryBytes);
       assert.equal(summaryBytes % 512, 0);
@@ -116,19 +115,13 @@ test("what is damaged or truncated is refused", () => {
   checkDamage(bytes, (damaged) => decodeSummary(damaged, "x"));
 });
 
-test("a header is no footer, and neither is one of another version or an impossible log", () => {
+test("a header is no footer, and neither is one of another version", () => {
   assert.equal(decodeSegmentFooter(encodeSegmentHeader(header).bytes), undefined);
   assert.equal(decodeSegmentHeader(encodeSegmentFooter(footer)), undefined);
-  const changes = [
-    (bytes: Buffer) => bytes.writeUInt16LE(2, 4),
-    (bytes: Buffer) => bytes.writeUInt32LE(2 ** 21, 12), // a log that would be rounded
-  ];
-  for (const change of changes) {
-    for (const bytes of [encodeSegmentHeader(header).bytes, encodeSegmentFooter(footer)]) {
-      change(bytes);
-      bytes.writeUInt32LE(crc32(bytes.subarray(0, 508)), 508);
-      assert.equal(decodeSegmentHeader(bytes) ?? decodeSegmentFooter(bytes), undefined);
-    }
+  for (const bytes of [encodeSegmentHeader(header).bytes, encodeSegmentFooter(footer)]) {
+    bytes.writeUInt16LE(2, 4);
+    bytes.writeUInt32LE(crc32(bytes.subarray(0, 508)), 508);
+    assert.equal(decodeSegmentHeader(bytes) ?? decodeSegmentFooter(bytes), undefined);
   }
 });
 
@@ -147,20 +140,6 @@ test("a whole summary whose counts are absurd is refused, and nothing is allocat
   }
   const tiny = Buffer.concat(encodeFrame({ type: 4, version: 1, what: "" }, Buffer.alloc(3)));
   assert.throws(() => decodeSummary(tiny, "x"), { code: "corrupt" });
-});
-
-test("a whole summary with other blocks than its entries say is refused", () => {
-  for (const [kind, count] of [
-    [1, 1],
-    [1, 0xffffffff],
-    [2, 2],
-    [0, 2],
-    [4, 2],
-  ] as const) {
-    const entries = Uint32Array.of(5, kind * 65536, count, 101);
-    const { bytes } = encodeSummary({ entries, crcs: Uint32Array.of(1, 2) });
-    assert.throws(() => decodeSummary(bytes, "x"), { code: "corrupt" });
-  }
 });
 
 test("a summary of another version is unsupported", () => {

@@ -1,6 +1,6 @@
 import { crc32 } from "../../base/crc32.ts";
 import { KelpieError } from "../../base/errors.ts";
-import { entryKind, entryWords, readU64, unitBytes, writeU64 } from "./batch.ts";
+import { readU64, unitBytes, writeU64 } from "./batch.ts";
 import { decodeFrame, encodeFrame, type FrameKind, frameType } from "./frame.ts";
 
 /**
@@ -30,7 +30,9 @@ import { decodeFrame, encodeFrame, type FrameKind, frameType } from "./frame.ts"
  * checksums of all batches as batch.ts lays them out. Recovery reads it instead of hopping headers.
  *
  * Footer: 0/4 magic "KLPE", 4/2 version 1, 8/8 log, 16/4 segment, 20/4 endUnits (where the batches
- * end and the summary begins), 24/4 summaryBytes, 28/4 crc of the last batch, 508/4 CRC-32 of 0..507.
+ * end and the summary begins), 24/4 summaryBytes, 28/4 crc of the last batch, 32/4 CRC-32 of the
+ * summaryBytes of summary, 508/4 CRC-32 of 0..507. The summary does not say whose it is: in a file that
+ * was written over, one of an earlier segment may stand in its place, whole.
  */
 export const continuesNothing = 0xffffffff;
 const headerMagic = 0x53504c4b;
@@ -80,6 +82,8 @@ export interface SegmentFooter {
   endUnits: number;
   summaryBytes: number;
   lastCrc: number;
+  /** 0 of the first version 1 segments, whose seals do not say which summary is theirs. */
+  summaryCrc: number;
 }
 
 export function encodeSegmentFooter(footer: SegmentFooter): Buffer {
@@ -91,6 +95,7 @@ export function encodeSegmentFooter(footer: SegmentFooter): Buffer {
   bytes.writeUInt32LE(footer.endUnits, 20);
   bytes.writeUInt32LE(footer.summaryBytes, 24);
   bytes.writeUInt32LE(footer.lastCrc, 28);
+  bytes.writeUInt32LE(footer.summaryCrc, 32);
   seal(bytes);
   return bytes;
 }
@@ -103,6 +108,7 @@ export function decodeSegmentFooter(bytes: Buffer): SegmentFooter | undefined {
     endUnits: bytes.readUInt32LE(20),
     summaryBytes: bytes.readUInt32LE(24),
     lastCrc: bytes.readUInt32LE(28),
+    summaryCrc: bytes.readUInt32LE(32),
   };
 }
 
@@ -133,22 +139,10 @@ export function decodeSummary(bytes: Uint8Array, object: string): Summary {
     throw new KelpieError("corrupt", `${object} does not have the length its counts say`);
   }
   const crcsAt = 8 + entryCount * 16;
-  const entries = wordsOf(payload.subarray(8, crcsAt));
-  if (dataBlocks(entries) !== blockCount) {
-    throw new KelpieError("corrupt", `${object} has other blocks than its entries say`);
-  }
-  return { entries, crcs: wordsOf(payload.subarray(crcsAt)) };
-}
-
-/** What its readers walk through block by block; undefined if an entry is of a kind that is not known. */
-function dataBlocks(entries: Uint32Array): number | undefined {
-  let blocks = 0;
-  for (let at = 0; at < entries.length; at += entryWords) {
-    const kind = (entries[at + 1] as number) >>> 16;
-    if (kind < entryKind.data || kind > entryKind.zero) return undefined;
-    if (kind === entryKind.data) blocks += entries[at + 2] as number;
-  }
-  return blocks;
+  return {
+    entries: wordsOf(payload.subarray(8, crcsAt)),
+    crcs: wordsOf(payload.subarray(crcsAt)),
+  };
 }
 
 /** A copy as words: the bytes may stand at any alignment. */
@@ -173,7 +167,6 @@ function isSound(bytes: Buffer, magic: number): boolean {
     bytes.length === unitBytes &&
     bytes.readUInt32LE(0) === magic &&
     bytes.readUInt16LE(4) === version &&
-    Number.isSafeInteger(readU64(bytes, 8)) &&
     bytes.readUInt32LE(crcAt) === crc32(bytes.subarray(0, crcAt))
   );
 }

@@ -5,19 +5,14 @@ import type { Files } from "../../host/files.ts";
 import type { Log } from "../../host/log.ts";
 import type { Timers } from "../../host/timers.ts";
 import { blockUnits, unitBytes } from "../formats/batch.ts";
-import { parentOf } from "../paths.ts";
 import type { AppendOperation, LogSink, LogWriterSettings } from "./append.ts";
 import { AppendQueue, type WaitingBatch } from "./append-queue.ts";
+import { FlushWaiters } from "./flush-waiters.ts";
 import { type EncodedBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
 import { readBack } from "./read-back.ts";
+import { SegmentFiles } from "./segment-files.ts";
 import type { SpareFiles } from "./spare-files.ts";
 import { SyncFailure } from "./sync-failure.ts";
-
-interface FlushWaiter {
-  target: number;
-  resolve: () => void;
-  reject: (error: unknown) => void;
-}
 
 /**
  * Batches appended in one turn of the event loop. Small appends complete at once, so a program that
@@ -39,7 +34,7 @@ export class LogWriter {
   readonly #logger: Log;
   readonly #sink: LogSink;
   readonly #timers: Timers;
-  readonly #spares: SpareFiles;
+  readonly #segmentFiles: SegmentFiles;
   readonly #queue = new AppendQueue();
   /** The batch under way. */
   #appending: WaitingBatch | undefined;
@@ -55,7 +50,7 @@ export class LogWriter {
   /** Segments with something that is not synced, oldest first. */
   #unsynced: OpenSegment[] = [];
   #background = new Set<Promise<void>>();
-  #flushWaiters: FlushWaiter[] = [];
+  readonly #flushes = new FlushWaiters();
   #syncing: Promise<void> | undefined;
   /** Batches applied, and of those how many are known to be synced. */
   #applied = 0;
@@ -66,12 +61,12 @@ export class LogWriter {
   #failed: KelpieError | undefined;
   /** Closed, with everything synced. */
   #isClosed = false;
-  #directoryMade = false;
   syncs = 0;
   appendedBytes = 0;
   /** Times that data was written again because a sync had failed. */
   repairs = 0;
   isRepairing = false;
+  #mended: Promise<void> = Promise.resolve();
 
   constructor(
     settings: LogWriterSettings,
@@ -83,7 +78,7 @@ export class LogWriter {
     this.#logger = components.log;
     this.#sink = components.sink;
     this.#timers = components.timers;
-    this.#spares = components.spares;
+    this.#segmentFiles = new SegmentFiles(settings, components);
     this.#next = settings.first;
   }
 
@@ -115,19 +110,29 @@ export class LogWriter {
     if (this.#isClosed) return undefined;
     if (this.#failed !== undefined) return Promise.reject(this.#failed);
     if (this.#synced >= this.#applied) return undefined;
-    return new Promise((resolve, reject) => {
-      this.#flushWaiters.push({ target: this.#applied, resolve, reject });
-      this.#startSync();
-    });
+    const done = this.#flushes.add(this.#applied);
+    this.#startSync();
+    return done;
   }
 
-  /** Stops appending; completes when no append is under way. Operations wait until `release`. */
+  /**
+   * Stops appending; completes when no append is under way. Operations wait until `release`. Who is
+   * going to cut waits for `mended` as well.
+   */
   hold(): Promise<void> {
     this.#holds++;
     if (!this.#pumping) return Promise.resolve();
     return new Promise((resolve) => {
       this.#idleWaiters.push(resolve);
     });
+  }
+
+  /**
+   * While a failed sync is being mended, what completes when it is. What is written again must not be cut
+   * in two: it belongs to one point.
+   */
+  get mended(): Promise<void> | undefined {
+    return this.isRepairing ? this.#mended : undefined;
   }
 
   release(): void {
@@ -138,7 +143,7 @@ export class LogWriter {
 
   /** While held: ends the current segment. What comes from now on is in the returned one or later. */
   cut(): number {
-    assert(this.#holds > 0 && !this.#pumping);
+    assert(this.#holds > 0 && !this.#pumping && !this.isRepairing);
     this.#endCurrent();
     return this.#next;
   }
@@ -148,6 +153,7 @@ export class LogWriter {
     await this.hold();
     try {
       await this.flush();
+      while (this.mended !== undefined) await this.mended;
       this.#endCurrent();
       await Promise.all(this.#background);
       await this.#syncSeals();
@@ -278,27 +284,15 @@ export class LogWriter {
   }
 
   async #openNext(): Promise<OpenSegment> {
-    const { directory } = this.#settings;
-    if (!this.#directoryMade) {
-      for (const made of await this.#files.makeDirectory(directory)) {
-        // Durability: a log's directory must be there before anything in it can count.
-        await this.#files.syncDirectory(parentOf(made));
-      }
-      this.#directoryMade = true;
-    }
+    await this.#segmentFiles.makeDirectory();
     const number = this.#next++;
-    const path = `${directory}/${this.#settings.fileName(number)}`;
     // It is known before its file is there: a file that is not known is nobody's.
     const segment = this.#sink.createSegment(this.log, number);
     try {
-      const isReused = await this.#spares.take(path);
-      const handle = await this.#files.open(path, { access: isReused ? "write" : "create" });
+      const { handle, isReused } = await this.#segmentFiles.open(number);
       const { storeId } = this.#settings;
-      this.#current = new OpenSegment(segment, handle, {
-        storeId,
-        continues: this.#chain,
-        isReused,
-      });
+      const continues = this.#chain;
+      this.#current = new OpenSegment(segment, handle, { storeId, continues, isReused });
       return this.#current;
     } catch (error) {
       this.#sink.dropSegment(segment);
@@ -351,7 +345,7 @@ export class LogWriter {
     if (this.#syncing !== undefined || this.#failed !== undefined) return;
     this.#syncing = this.#syncLoop().finally(() => {
       this.#syncing = undefined;
-      if (this.#flushWaiters.length > 0) this.#startSync();
+      if (!this.#flushes.isEmpty) this.#startSync();
     });
     this.#inBackground(this.#syncing);
   }
@@ -369,19 +363,8 @@ export class LogWriter {
         await this.#repair(error);
       }
       // Whatever happened, nobody may wait for ever.
-      this.#answerFlushes();
-    } while (this.#flushWaiters.length > 0 && this.#failed === undefined);
-  }
-
-  #answerFlushes(): void {
-    const waiters = this.#flushWaiters;
-    this.#flushWaiters = [];
-    for (const waiter of waiters) {
-      // Durability: a flush is answered here, after every sync that it needs has returned.
-      if (this.#failed !== undefined) waiter.reject(this.#failed);
-      else if (waiter.target <= this.#synced) waiter.resolve();
-      else this.#flushWaiters.push(waiter);
-    }
+      this.#flushes.answer(this.#synced, this.#failed);
+    } while (!this.#flushes.isEmpty && this.#failed === undefined);
   }
 
   /** In order: no segment counts without the ones before it. */
@@ -397,7 +380,7 @@ export class LogWriter {
       await open.handle.sync();
       if (!open.named) {
         // Durability: the file's name, without which its data is lost.
-        await this.#files.syncDirectory(this.#settings.directory);
+        await this.#segmentFiles.syncNames();
         open.named = true;
       }
     } catch (cause) {
@@ -406,7 +389,8 @@ export class LogWriter {
     open.syncedPlace = place;
     const settled = ended || (open === this.#current && open.units === place.units);
     if (settled) this.#unsynced = this.#unsynced.filter((other) => other !== open);
-    if (ended) await open.handle.close();
+    // What it holds is safe, whatever closing says.
+    if (ended) await open.handle.close().catch(() => {});
   }
 
   /**
@@ -415,9 +399,11 @@ export class LogWriter {
    * to a new segment.
    */
   async #repair(error: unknown): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#mended = promise;
+    this.isRepairing = true;
     await this.hold();
     this.repairs++;
-    this.isRepairing = true;
     try {
       if (!(error instanceof SyncFailure)) throw error;
       this.#logger.error("sync failed; writing the data again", {
@@ -443,6 +429,17 @@ export class LogWriter {
     } finally {
       this.isRepairing = false;
       this.release();
+      resolve();
+    }
+  }
+
+  async #syncRewritten(open: OpenSegment): Promise<void> {
+    this.syncs++;
+    try {
+      await open.handle.sync();
+      await this.#segmentFiles.syncNames();
+    } catch (cause) {
+      throw new SyncFailure(open, cause);
     }
   }
 
@@ -463,20 +460,25 @@ export class LogWriter {
     if (this.#chain.units === 0) this.#chain = first.continues;
     const open = await this.#openNext();
     const apply: (() => void)[] = [];
-    for (const operations of batches) {
-      const batch = open.encode(operations, this.#syncedPlace);
-      await open.handle.write(batch.chunks, batch.offset);
-      open.accept(batch);
-      apply.push(() => this.#applyAll(open, batch, operations));
-    }
     const target = this.#applied;
-    this.syncs++;
     try {
-      await open.handle.sync();
-      await this.#files.syncDirectory(this.#settings.directory);
-    } catch (cause) {
+      for (const operations of batches) {
+        const batch = open.encode(operations, this.#syncedPlace, "without segment header");
+        await open.handle.write(batch.chunks, batch.offset);
+        open.accept(batch);
+        apply.push(() => this.#applyAll(open, batch, operations));
+      }
+      // Only when all of it stands there may it count instead of what it repeats: the process may die
+      // at any time, and what was answered must be found.
+      await open.writeHeader();
+      await this.#syncRewritten(open);
+    } catch (error) {
+      this.#current = undefined;
       this.#unsynced = old;
-      throw new SyncFailure(open, cause);
+      // Nothing in it counts, whatever of it can be found.
+      this.#sink.dropSegment(open.segment);
+      await open.handle.close().catch(() => {}); // it is not used again
+      throw error;
     }
     open.named = true;
     open.syncedPlace = open.place;
@@ -490,7 +492,7 @@ export class LogWriter {
     this.#syncedPlace = { segment: open.segment.number, units: open.units };
     for (const gone of old) {
       gone.segment.endUnits = Math.max(1, gone.syncedPlace.units);
-      await gone.handle.close();
+      await gone.handle.close().catch(() => {}); // what it holds stands elsewhere
     }
   }
 }

@@ -1,3 +1,4 @@
+import { crc32 } from "../../base/crc32.ts";
 import type { FileHandle, Files } from "../../host/files.ts";
 import {
   type BatchEntry,
@@ -109,10 +110,11 @@ export class OpenSegment {
   encode(
     operations: readonly AppendOperation[],
     synced: { segment: number; units: number },
+    header: "with segment header" | "without segment header" = "with segment header",
   ): EncodedBatch {
     const crcs = joinCrcs(operations);
     const entries = operations.map(({ kind, block, count }) => ({ kind, block, count }));
-    const { header, crc } = encodeBatchHeader(
+    const { header: batchHeader, crc } = encodeBatchHeader(
       {
         log: this.segment.log,
         segment: this.segment.number,
@@ -125,13 +127,14 @@ export class OpenSegment {
       crcs,
       this.seed,
     );
-    const chunks: Uint8Array[] = this.isEmpty ? [this.#header, header] : [header];
+    const isFirst = this.isEmpty && header === "with segment header";
+    const chunks: Uint8Array[] = isFirst ? [this.#header, batchHeader] : [batchHeader];
     for (const operation of operations) for (const chunk of operation.chunks) chunks.push(chunk);
-    const blocksAt = this.units + header.length / unitBytes;
+    const blocksAt = this.units + batchHeader.length / unitBytes;
     const endUnits = blocksAt + crcs.length * blockUnits;
     return {
       chunks,
-      offset: this.isEmpty ? 0 : this.units * unitBytes,
+      offset: isFirst ? 0 : this.units * unitBytes,
       bytes: (endUnits - this.units) * unitBytes,
       blocksAt,
       endUnits,
@@ -139,6 +142,11 @@ export class OpenSegment {
       entries,
       crcs,
     };
+  }
+
+  /** The segment's header, where its first batch was written without it. */
+  async writeHeader(): Promise<void> {
+    await this.handle.write([this.#header], 0);
   }
 
   /** The batch stands in the file. */
@@ -164,6 +172,7 @@ export class OpenSegment {
         endUnits: this.units,
         summaryBytes,
         lastCrc: this.#crc,
+        summaryCrc: crc32(bytes),
       });
       const offset = this.units * unitBytes;
       await this.handle.write([bytes, footer], offset);

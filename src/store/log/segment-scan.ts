@@ -50,6 +50,8 @@ export async function readSeal(
   if (footer.endUnits * unitBytes + footer.summaryBytes + unitBytes !== size) return undefined;
   const bytes = Buffer.allocUnsafe(footer.summaryBytes);
   if ((await handle.read(bytes, footer.endUnits * unitBytes)) !== bytes.length) return undefined;
+  // Power loss may have kept the footer and not the summary: then an older one may stand there.
+  if (crc32(bytes) !== footer.summaryCrc) return undefined;
   try {
     const summary = decodeSummary(bytes, "summary");
     return { summary, endUnits: footer.endUnits, lastCrc: footer.lastCrc };
