@@ -190,6 +190,13 @@ export class MemoryDisk {
     return this.#usedBytes - namedBytes;
   }
 
+  /** Of files that have a name. */
+  get unsyncedBytes(): number {
+    let bytes = 0;
+    for (const file of this.#files()) bytes += file.unsyncedBytes;
+    return bytes;
+  }
+
   /** Handles that nobody has closed, of files that have a name. */
   get openHandles(): number {
     let count = 0;

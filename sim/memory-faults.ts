@@ -48,11 +48,15 @@ export interface Fault {
   writtenBytes?: number;
   /** Of a sync that fails: what it dropped cannot be read any more either. */
   isEvicted?: boolean;
+  /** It takes effect and fails all the same: the answer was lost. Of a write, use `writtenBytes`. */
+  isDone?: boolean;
 }
 
 /** Faults that are armed, and how often each operation was asked for. */
 export class MemoryFaults {
   readonly counts = new Map<FileOperation, number>();
+  /** Asked about each operation that meets no fault that is armed. */
+  decide: ((event: OperationEvent) => Fault | undefined) | undefined;
   #armed: { fault: Fault; seen: number }[] = [];
 
   add(fault: Fault): void {
@@ -78,7 +82,7 @@ export class MemoryFaults {
       if (armed.seen >= (fault.nth ?? 1)) met ??= fault;
     }
     this.#armed = this.#armed.filter(({ fault, seen }) => seen < lastHit(fault));
-    return met;
+    return met ?? this.decide?.(event);
   }
 }
 

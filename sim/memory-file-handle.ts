@@ -18,6 +18,7 @@ export interface MemoryFileHandleComponents {
   disk: MemoryDisk;
   faults: MemoryFaults;
   before: BeforeOperation;
+  after: BeforeOperation;
   /** Throws "closed" once the machine has crashed. */
   assertAlive: () => void;
 }
@@ -46,15 +47,20 @@ export class MemoryFileHandle implements FileHandle {
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
-    await this.#pass("read");
-    return this.#parts.file.read(target, position);
+    const fault = await this.#pass("read");
+    const count = this.#parts.file.read(target, position);
+    await this.#answer("read", fault);
+    return count;
   }
 
   write(chunks: readonly Uint8Array[], position: number): Completion<void> {
     if (!this.#parts.writable) throw fileError("io", this.path, "it is open for reading");
     const { fault, held } = this.#enter("write");
-    if (held === undefined) return this.#write(chunks, position, fault);
-    return held.then(() => this.#write(chunks, position, fault));
+    const write = (): Completion<void> => {
+      this.#write(chunks, position, fault);
+      return this.#late("write");
+    };
+    return held === undefined ? write() : held.then(write);
   }
 
   async sync(): Promise<void> {
@@ -64,17 +70,19 @@ export class MemoryFileHandle implements FileHandle {
     const { fault, held } = this.#enter("sync");
     if (held !== undefined) await held;
     this.#parts.assertAlive();
-    if (fault !== undefined) {
+    if (fault !== undefined && fault.isDone !== true) {
       file.failSync(point, fault.isEvicted);
       throw faultError(fault, this.path);
     }
     file.endSync(point);
+    await this.#answer("sync", fault);
   }
 
   async truncate(sizeBytes: number): Promise<void> {
     if (!this.#parts.writable) throw fileError("io", this.path, "it is open for reading");
-    await this.#pass("truncate");
+    const fault = await this.#pass("truncate");
     this.#parts.disk.truncate(this.#parts.file, sizeBytes);
+    await this.#answer("truncate", fault);
   }
 
   async size(): Promise<number> {
@@ -127,11 +135,26 @@ export class MemoryFileHandle implements FileHandle {
     return { fault, held };
   }
 
-  async #pass(operation: FileOperation): Promise<void> {
+  /** Gives the fault with which it fails although it is done. */
+  async #pass(operation: FileOperation): Promise<Fault | undefined> {
     const { fault, held } = this.#enter(operation);
     if (held !== undefined) await held;
     this.#parts.assertAlive();
+    if (fault !== undefined && fault.isDone !== true) throw faultError(fault, this.path);
+    return fault;
+  }
+
+  async #answer(operation: FileOperation, fault: Fault | undefined): Promise<void> {
+    const late = this.#late(operation);
+    if (late !== undefined) await late;
     if (fault !== undefined) throw faultError(fault, this.path);
+  }
+
+  /** What keeps the answer back of what is done. */
+  #late(operation: FileOperation): Promise<void> | undefined {
+    const late = this.#parts.after({ operation, path: this.path });
+    if (!(late instanceof Promise)) return undefined;
+    return late.then(() => this.#parts.assertAlive());
   }
 
   #assertOpen(): void {

@@ -57,6 +57,11 @@ export class MemoryFile {
     return this.#pages.size * pageBytes;
   }
 
+  /** What was written and is not synced, in whole pages; and what a failed sync dropped. */
+  get unsyncedBytes(): number {
+    return (this.#dirty.size + this.#lost.size) * pageBytes;
+  }
+
   read(target: Uint8Array, position: number): number {
     const end = Math.min(position + target.byteLength, this.sizeBytes);
     let at = position;

@@ -29,6 +29,8 @@ export interface MemoryFilesSettings {
 export class MemoryFiles implements Files {
   /** Asked before every operation; may be changed at any time. */
   before: BeforeOperation | undefined;
+  /** The same between an operation's effect and its answer. */
+  after: BeforeOperation | undefined;
   readonly #disk: MemoryDisk;
   readonly #faults = new MemoryFaults();
   readonly #locked = new Set<Inode>();
@@ -76,6 +78,16 @@ export class MemoryFiles implements Files {
     this.#faults.clear();
   }
 
+  /** Lets each operation be failed by whoever decides. */
+  decideFaults(decide: MemoryFaults["decide"]): void {
+    this.#faults.decide = decide;
+  }
+
+  /** Bytes written to files with a name that power loss may take away now. */
+  get unsyncedBytes(): number {
+    return this.#disk.unsyncedBytes;
+  }
+
   /** How often an operation was asked for since these files came to be. */
   count(operation: FileOperation): number {
     return this.#faults.counts.get(operation) ?? 0;
@@ -87,10 +99,10 @@ export class MemoryFiles implements Files {
   }
 
   async open(path: string, mode: OpenMode): Promise<MemoryFileHandle> {
-    await this.#enter("open", path);
-    this.#assertAlive();
-    const create = mode.access === "create";
-    const file = create ? this.#disk.createFile(path) : this.#disk.findFile(path);
+    const file = await this.#run("open", path, () => {
+      const create = mode.access === "create";
+      return create ? this.#disk.createFile(path) : this.#disk.findFile(path);
+    });
     this.#disk.handleOpened(file);
     return new MemoryFileHandle({
       path,
@@ -99,77 +111,65 @@ export class MemoryFiles implements Files {
       disk: this.#disk,
       faults: this.#faults,
       before: (event) => this.before?.(event),
+      after: (event) => this.after?.(event),
       assertAlive: () => this.#assertAlive(),
     });
   }
 
-  async readFile(path: string): Promise<Uint8Array> {
-    await this.#enter("readFile", path);
-    this.#assertAlive();
-    return contentsOf(this.#disk.findFile(path));
+  readFile(path: string): Promise<Uint8Array> {
+    return this.#run("readFile", path, () => contentsOf(this.#disk.findFile(path)));
   }
 
-  async list(path: string): Promise<string[]> {
-    await this.#enter("list", path);
-    this.#assertAlive();
-    return [...this.#disk.findDirectory(path).entries.keys()].sort();
+  list(path: string): Promise<string[]> {
+    return this.#run("list", path, () => [...this.#disk.findDirectory(path).entries.keys()].sort());
   }
 
-  async stat(path: string): Promise<FileStat> {
-    await this.#enter("stat", path);
-    this.#assertAlive();
-    const inode = this.#disk.find(path);
-    if (inode.kind === "directory") return { kind: "directory", sizeBytes: 0, allocatedBytes: 0 };
-    return { kind: "file", sizeBytes: inode.sizeBytes, allocatedBytes: inode.allocatedBytes };
+  stat(path: string): Promise<FileStat> {
+    return this.#run("stat", path, () => {
+      const inode = this.#disk.find(path);
+      if (inode.kind === "directory") return { kind: "directory", sizeBytes: 0, allocatedBytes: 0 };
+      return { kind: "file", sizeBytes: inode.sizeBytes, allocatedBytes: inode.allocatedBytes };
+    });
   }
 
-  async makeDirectory(path: string): Promise<string[]> {
-    await this.#enter("makeDirectory", path);
-    this.#assertAlive();
-    return this.#disk.makeDirectory(path);
+  makeDirectory(path: string): Promise<string[]> {
+    return this.#run("makeDirectory", path, () => this.#disk.makeDirectory(path));
   }
 
-  async link(from: string, to: string): Promise<void> {
-    await this.#enter("link", to);
-    this.#assertAlive();
-    this.#disk.link(from, to);
+  link(from: string, to: string): Promise<void> {
+    return this.#run("link", to, () => this.#disk.link(from, to));
   }
 
-  async rename(from: string, to: string): Promise<void> {
-    await this.#enter("rename", to);
-    this.#assertAlive();
-    this.#disk.rename(from, to);
+  rename(from: string, to: string): Promise<void> {
+    return this.#run("rename", to, () => this.#disk.rename(from, to));
   }
 
-  async remove(path: string): Promise<void> {
-    await this.#enter("remove", path);
-    this.#assertAlive();
-    this.#disk.remove(path);
+  remove(path: string): Promise<void> {
+    return this.#run("remove", path, () => this.#disk.remove(path));
   }
 
   async syncDirectory(path: string): Promise<void> {
     this.#assertAlive();
     const point = this.#disk.beginSyncDirectory(path);
-    await this.#enter("syncDirectory", path);
-    this.#assertAlive();
-    this.#disk.endSyncDirectory(point);
+    await this.#run("syncDirectory", path, () => this.#disk.endSyncDirectory(point));
   }
 
-  async space(path: string): Promise<Space> {
-    await this.#enter("space", path);
-    this.#assertAlive();
-    this.#disk.find(path);
-    return { totalBytes: this.#disk.capacityBytes, freeBytes: this.#disk.freeBytes };
+  space(path: string): Promise<Space> {
+    return this.#run("space", path, () => {
+      this.#disk.find(path);
+      return { totalBytes: this.#disk.capacityBytes, freeBytes: this.#disk.freeBytes };
+    });
   }
 
   async lock(path: string): Promise<FileLock> {
-    await this.#enter("lock", path);
-    this.#assertAlive();
-    const inode = this.#lockFile(path);
-    if (this.#locked.has(inode)) {
-      throw new KelpieError("busy", `lock ${path}: somebody holds it`);
-    }
-    this.#locked.add(inode);
+    const inode = await this.#run("lock", path, () => {
+      const file = this.#lockFile(path);
+      if (this.#locked.has(file)) {
+        throw new KelpieError("busy", `lock ${path}: somebody holds it`);
+      }
+      this.#locked.add(file);
+      return file;
+    });
     return {
       release: async () => {
         this.#locked.delete(inode);
@@ -188,13 +188,20 @@ export class MemoryFiles implements Files {
     return left;
   }
 
-  async #enter(operation: FileOperation, path: string): Promise<void> {
+  async #run<T>(operation: FileOperation, path: string, effect: () => T): Promise<T> {
     this.#assertAlive();
-    const fault = this.#faults.meet({ operation, path });
-    const held = this.before?.({ operation, path });
+    const event = { operation, path };
+    const fault = this.#faults.meet(event);
+    const held = this.before?.(event);
     if (held !== undefined) await held;
     this.#assertAlive();
+    if (fault !== undefined && fault.isDone !== true) throw faultError(fault, path);
+    const result = effect();
+    const late = this.after?.(event);
+    if (late !== undefined) await late;
+    this.#assertAlive();
     if (fault !== undefined) throw faultError(fault, path);
+    return result;
   }
 
   #assertAlive(): void {

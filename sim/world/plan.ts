@@ -1,0 +1,45 @@
+import type { StoreSettings } from "../../src/store/store.ts";
+import type { KeepDiscarded } from "../../src/vdi/retention.ts";
+import type { Chooser } from "../random.ts";
+
+/** Everything about a world that is decided before it begins. */
+export interface WorldPlan {
+  disks: number;
+  guests: number;
+  actors: number;
+  /** Requests that a guest makes in one phase, and at most at the same time. */
+  requests: number;
+  depth: number;
+  /** Of 16 calls so many complete at once, and so many of the others later than the rest. */
+  atOnce: number;
+  late: number;
+  store: Pick<StoreSettings, "segmentBytesMax" | "syncBytes" | "mapBytesMax" | "maintenance">;
+  keepDiscarded: KeepDiscarded | undefined;
+}
+
+export function planWorld(chooser: Chooser): WorldPlan {
+  const one = <T>(...choices: T[]): T => choices[chooser.below(choices.length)] as T;
+  return {
+    disks: 2 + chooser.below(2),
+    guests: 3 + chooser.below(3),
+    actors: 1 + chooser.below(3),
+    requests: 20 + chooser.below(40),
+    depth: 1 + chooser.below(8),
+    atOnce: one(0, 4, 10, 14),
+    late: one(0, 2, 6),
+    store: {
+      segmentBytesMax: one(32, 64, 128, 512) * 1024,
+      syncBytes: one(16, 64, 2 ** 20) * 1024,
+      mapBytesMax: one(2 ** 18, 2 ** 26),
+      maintenance: {
+        dirtyBytesMax: one(2 ** 16, 2 ** 26),
+        appendedBytesMax: one(2 ** 17, 2 ** 20, 2 ** 29),
+        recordsMax: one(5, 20, 1000),
+        slackBytes: one(0, 2 ** 17, 2 ** 20),
+        usedFactorBusy: one(1.25, 2),
+        intervalMs: one(5, 50, 250),
+      },
+    },
+    keepDiscarded: one(undefined, undefined, { ageMs: 200, share: 1 }),
+  };
+}
