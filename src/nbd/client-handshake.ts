@@ -52,6 +52,8 @@ export interface ServerTerms extends ExportFacts {
 
 /** Longest reply to an option: a SERVER reply with a name and a description, and some. */
 const replyBytesMax = 64 * 1024;
+/** All replies to one option: more exports, contexts and descriptions than anybody has. */
+const repliesBytesMax = 64 * 2 ** 20;
 /** A server may have had more snapshots than it makes sense to list. */
 const listedContextsMax = 65_536;
 
@@ -194,9 +196,12 @@ class ClientHandshake {
     reply: (type: number, data: Uint8Array) => void,
   ): Promise<Refusal | undefined> {
     this.#channel.send(encodeOption(number, data));
+    let repliesBytes = 0;
     for (;;) {
       const header = decodeOptionReplyHeader(await this.#channel.take(optionReplyHeaderBytes));
       if (header.option !== number) throw broken("a reply to an option that was not sent");
+      repliesBytes += optionReplyHeaderBytes + header.length;
+      if (repliesBytes > repliesBytesMax) throw broken("the replies to an option have no end");
       if (header.length > replyBytesMax) throw broken("an option reply is too long");
       const payload = await this.#channel.take(header.length);
       if (isErrorReply(header.type)) return refusalOf(header.type, payload);

@@ -1,6 +1,7 @@
 import type { ByteQueue } from "../base/byte-queue.ts";
 import { joinBytes, readU32, readU64 } from "../base/bytes.ts";
 import { KelpieError } from "../base/errors.ts";
+import { contextsMax } from "./limits.ts";
 import {
   type BlockStatus,
   blockStatusExtentsMax,
@@ -150,7 +151,7 @@ export class ReplyParser {
         const { offset, length } = decodeOffsetHole(payload);
         cover(awaited, offset, length).fill(0);
       } else if (type === this.#statusType()) {
-        awaited.status.push(decodeBlockStatus(payload, this.#style === "extended"));
+        addStatus(awaited.status, decodeBlockStatus(payload, this.#style === "extended"));
       } else {
         awaited.error ??= decodeError(payload);
       }
@@ -216,6 +217,13 @@ export class Coverage {
     }
     return true;
   }
+}
+
+/** One for each context: a server that goes on would use up the memory. */
+function addStatus(all: BlockStatus[], added: BlockStatus): void {
+  const again = all.some(({ contextId }) => contextId === added.contextId);
+  if (again || all.length >= contextsMax) throw broken("a block status too many");
+  all.push(added);
 }
 
 /** The part of a read's target that a content chunk fills. */

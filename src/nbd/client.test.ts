@@ -351,6 +351,43 @@ test("block status: a last extent past the request is fine, a foreign context is
   });
 });
 
+test("a block status that is given twice, or for contexts without end, is not collected", async () => {
+  const extents = [{ lengthBytes: 512, value: 0 }];
+  const query = { kind: "allocation", offset: 0, length: 4096, extentsMax: 8 } as const;
+  for (const contextIds of [[7, 7], Array.from({ length: 65 }, (_, index) => index)]) {
+    const answer = (r: wire.RequestHeader) =>
+      Buffer.concat(
+        contextIds.map((contextId) => {
+          const status = wire.encodeBlockStatus({ contextId, extents }, false);
+          return chunk(r, wire.chunkType.blockStatus, status, { flags: 0 });
+        }),
+      );
+    await withScript("structured", answer, async (client) => {
+      await assert.rejects(client.extents(query), { code: "io", message: /status too many/ });
+    });
+  }
+});
+
+test("a list of exports that has no end is not collected", async () => {
+  const net = new MemoryNet();
+  const { option, optionReply } = handshake;
+  let sentBytes = 0;
+  await net.listen(address, async (connection) => {
+    const channel = new Channel(connection);
+    channel.send(handshake.encodeGreeting(3));
+    await channel.take(4 + handshake.optionHeaderBytes);
+    const listed = handshake.encodeListedExport({ name: "x", description: "x".repeat(60_000) });
+    const reply = handshake.encodeOptionReply(option.list, optionReply.server, listed);
+    while (sentBytes < 2 ** 27 && connection.write([reply])) {
+      sentBytes += reply.length;
+      await settle();
+    }
+  });
+  const listing = listNbdExports(address, { net, timers: new ManualTimers() });
+  await assert.rejects(listing, { code: "io", message: /have no end/ });
+  assert.ok(sentBytes < 2 ** 26 + 2 ** 20);
+});
+
 test("a server without flush, fua, trim and zero is made do with", async () => {
   const seen: number[] = [];
   const net = new MemoryNet();

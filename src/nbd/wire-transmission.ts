@@ -296,7 +296,8 @@ export function decodeBlockStatus(payload: Uint8Array, extended: boolean): Block
   const contextId = reader.u32();
   const extentBytes = extended ? 16 : 8;
   const announced = extended ? reader.u32() : reader.remaining / extentBytes;
-  if (announced < 1 || announced * extentBytes !== reader.remaining) {
+  const isPossible = announced >= 1 && announced <= blockStatusExtentsMax;
+  if (!isPossible || announced * extentBytes !== reader.remaining) {
     throw new KelpieError("invalid", "a block status of impossible length");
   }
   const extents: WireExtent[] = [];

@@ -167,6 +167,13 @@ test("64-bit extents keep 64-bit lengths", () => {
   assert.deepEqual(wire.decodeBlockStatus(wire.encodeBlockStatus(status, true), true), status);
 });
 
+test("a block status of more extents than the protocol allows is refused", () => {
+  const payload = Buffer.alloc(4 + 8 * (wire.blockStatusExtentsMax + 1), 1);
+  assert.throws(() => wire.decodeBlockStatus(payload, false), { code: "invalid" });
+  const most = wire.decodeBlockStatus(payload.subarray(0, -8), false);
+  assert.equal(most.extents.length, wire.blockStatusExtentsMax);
+});
+
 test("decoders refuse what cannot be, and do not fail otherwise", () => {
   const decoders = [
     handshake.decodeGreeting,

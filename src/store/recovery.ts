@@ -3,7 +3,7 @@ import type { Host } from "../host/host.ts";
 import type { Backend } from "./backend/backend.ts";
 import { entryKind, entryOfWords } from "./formats/batch.ts";
 import { type CatalogRecord, decodeCatalogRecord } from "./formats/catalog-record.ts";
-import { type Checkpoint, decodeCheckpoint } from "./formats/checkpoint.ts";
+import { assertSound, type Checkpoint, decodeCheckpoint } from "./formats/checkpoint.ts";
 import { chunkBlocks } from "./formats/map-node.ts";
 import {
   catalogKey,
@@ -63,7 +63,9 @@ async function readNewestCheckpoint(backend: Backend): Promise<Checkpoint | unde
   const keys = await listAll(backend, checkpointPrefix);
   const newest = keys.at(-1);
   if (newest === undefined) return undefined;
-  return decodeCheckpoint(await backend.get(newest), newest);
+  const checkpoint = decodeCheckpoint(await backend.get(newest), newest);
+  assertSound(checkpoint, newest);
+  return checkpoint;
 }
 
 function floorsOf(checkpoint: Checkpoint | undefined): Map<number, number> {

@@ -60,6 +60,10 @@ export class MemoryConnection implements Connection {
   #queuedBytes = 0;
   /** The most that was ever queued. */
   queuedBytesPeak = 0;
+  /** What arrived here and was not given back yet, and the most that this ever was. */
+  heldBytes = 0;
+  heldBytesPeak = 0;
+  readonly #arrived = new WeakSet<ArrayBufferLike>();
   #corked = 0;
   #paused = false;
   #full = false;
@@ -103,6 +107,7 @@ export class MemoryConnection implements Connection {
   }
 
   release(chunk: Uint8Array, count: number): void {
+    if (this.#arrived.has(chunk.buffer)) this.heldBytes -= count;
     this.#lent.release(chunk, count);
   }
 
@@ -158,7 +163,7 @@ export class MemoryConnection implements Connection {
       const count = Math.min(chunk.length, this.#settings.chunkBytesMax);
       if (count < chunk.length) this.#queue.unshift(chunk.subarray(count));
       this.#queuedBytes -= count;
-      if (count > 0) other.#handlers.data(chunk.subarray(0, count));
+      if (count > 0) other.#arrive(chunk.subarray(0, count));
     }
     if (this.#queue.length > 0 || this.#closed) return;
     if (this.#full) {
@@ -166,6 +171,13 @@ export class MemoryConnection implements Connection {
       this.#handlers?.drain();
     }
     if (this.#ending && this.#queue.length === 0) this.destroy(); // half-open is not modelled
+  }
+
+  #arrive(chunk: Uint8Array): void {
+    this.#arrived.add(chunk.buffer);
+    this.heldBytes += chunk.length;
+    this.heldBytesPeak = Math.max(this.heldBytesPeak, this.heldBytes);
+    this.#handlers?.data(chunk);
   }
 
   #close(): void {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readU32 } from "../../src/base/bytes.ts";
 import type { BlockDevice } from "../../src/block/block-device.ts";
 import { StaticExports } from "../../src/block/static-exports.ts";
-import { silentLog } from "../../src/host/log.ts";
+import { type Log, silentLog } from "../../src/host/log.ts";
 import { Channel } from "../../src/nbd/channel.ts";
 import { createNbdServer, type NbdServer, type NbdServerSettings } from "../../src/nbd/server.ts";
 import {
@@ -37,6 +37,7 @@ export const address = { kind: "unix", path: "nbd.sock" } as const;
 export interface ServedOptions {
   net?: MemoryNetSettings;
   server?: Omit<NbdServerSettings, "addresses">;
+  log?: Log;
 }
 
 /** A server of these devices on a network of its own, with time that stands still. */
@@ -52,7 +53,7 @@ export async function serve(
   );
   const server = await createNbdServer(
     { addresses: [address], ...options.server },
-    { net, timers, log: silentLog, exports },
+    { net, timers, log: options.log ?? silentLog, exports },
   );
   const stop = async () => {
     const closed = server.close();

@@ -123,6 +123,7 @@ test("what another version may mean is not taken for a batch of this one", () =>
     ["codec", (header) => header.writeUInt8(1, 44)],
     ["key", (header) => header.writeUInt32LE(1, 48)],
     ["kind of entry", (header) => header.writeUInt16LE(4, 64 + 6)],
+    ["a log that would be rounded", (header) => header.writeUInt32LE(2 ** 21, 12)],
     ["kind 0", (header) => header.writeUInt16LE(0, 64 + 6)],
   ];
   for (const [what, change] of changes) assert.equal(decode(forged(change)), undefined, what);

@@ -130,8 +130,10 @@ export function peekBatchHeader(bytes: Buffer): BatchHeader | undefined {
   if (entryCount > batchEntriesMax || blockCount > batchBlocksMax) return undefined;
   if (headerUnits !== batchHeaderUnits(entryCount, blockCount)) return undefined;
   if (bytes[44] !== 0 || bytes.readUInt32LE(48) !== 0) return undefined;
+  const log = readU64(bytes, 8);
+  if (!Number.isSafeInteger(log)) return undefined;
   return {
-    log: readU64(bytes, 8),
+    log,
     segment: bytes.readUInt32LE(16),
     position: bytes.readUInt32LE(20),
     previous: bytes.readUInt32LE(24),
@@ -198,6 +200,7 @@ export function writeU64(target: Buffer, value: number, at: number): void {
   target.writeUInt32LE(Math.floor(value / 0x100000000), at + 4);
 }
 
+/** Above 2^53 - 1 rounded: what is not a safe integer is not what was written. */
 export function readU64(source: Buffer, at: number): number {
   return source.readUInt32LE(at + 4) * 0x100000000 + source.readUInt32LE(at);
 }

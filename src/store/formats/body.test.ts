@@ -89,8 +89,17 @@ test("absurd counts in a whole index are refused, and nothing is allocated for t
   payload.writeUInt32LE(0xffffffff, 16);
   const bytes = Buffer.concat(encodeFrame(segmentBodyKind, payload));
   assert.throws(() => decodeBodyIndex(segmentBodyKind, bytes, "x"), { code: "corrupt" });
-  const short = Buffer.concat(encodeFrame(segmentBodyKind, Buffer.alloc(10)));
-  assert.throws(() => decodeBodyIndex(segmentBodyKind, short, "x"), { code: "corrupt" });
+  for (const length of [0, 8, 10, 23]) {
+    const short = Buffer.concat(encodeFrame(segmentBodyKind, Buffer.alloc(length)));
+    assert.throws(() => decodeBodyIndex(segmentBodyKind, short, "x"), { code: "corrupt" });
+  }
+});
+
+test("a log whose number would be rounded is refused", () => {
+  const payload = Buffer.alloc(24);
+  payload.writeUInt32LE(2 ** 21, 4);
+  const bytes = Buffer.concat(encodeFrame(segmentBodyKind, payload));
+  assert.throws(() => decodeBodyIndex(segmentBodyKind, bytes, "x"), { code: "corrupt" });
 });
 
 test("a body of another version is unsupported", () => {

@@ -81,12 +81,16 @@ export function bodyIndexBytes(start: Buffer): number {
 export function decodeBodyIndex(kind: FrameKind, bytes: Uint8Array, object: string): BodyIndex {
   const payload = decodeFrame(kind, bytes, object);
   const view = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
-  const itemCount = view.length < fixedBytes ? -1 : view.readUInt32LE(16);
+  const itemCount = view.length < fixedBytes ? 0 : view.readUInt32LE(16);
   if (view.length !== fixedBytes + itemCount * indexWords * 4) {
     throw new KelpieError("corrupt", `${object} does not have the length its index says`);
   }
+  const log = readU64(view, 0);
+  if (!Number.isSafeInteger(log)) {
+    throw new KelpieError("corrupt", `${object} is of a log that cannot be`);
+  }
   return {
-    log: readU64(view, 0),
+    log,
     number: view.readUInt32LE(8),
     generation: view.readUInt32LE(12),
     words: wordsOf(view.subarray(fixedBytes)),

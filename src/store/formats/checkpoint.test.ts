@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { checkDamage } from "../../../test/support/damaged-bytes.ts";
-import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from "./checkpoint.ts";
+import { assertSound, type Checkpoint, decodeCheckpoint, encodeCheckpoint } from "./checkpoint.ts";
 import { encodeJsonFrame } from "./frame.ts";
 
 /** Objects as decoders make them. */
@@ -55,7 +55,12 @@ test("a damaged or truncated checkpoint is refused", () => {
 
 test("a whole checkpoint with rows of another width is corrupt", () => {
   const kind = { type: 3, version: 1, what: "" };
-  for (const change of [{ points: [[1, 2]] }, { logs: [[1, 2, 3, 4, "5"]] }, { maps: {} }]) {
+  for (const change of [
+    { points: [[1, 2]] },
+    { logs: [[1, 2, 3, 4, "5"]] },
+    { maps: {} },
+    { logs: [[1, 2, 3, 4, 0.5]] },
+  ]) {
     const bytes = Buffer.concat(encodeJsonFrame(kind, { ...example, ...change }));
     assert.throws(() => decodeCheckpoint(bytes, "checkpoints/3"), {
       code: "corrupt",
@@ -67,4 +72,26 @@ test("a whole checkpoint with rows of another width is corrupt", () => {
 test("a checkpoint of another version is unsupported", () => {
   const bytes = Buffer.concat(encodeJsonFrame({ type: 3, version: 2, what: "" }, example));
   assert.throws(() => decodeCheckpoint(bytes, "x"), { code: "unsupported" });
+});
+
+test("a checkpoint that contradicts itself is corrupt", () => {
+  assertSound(example, "x");
+  const twice = <Row>(rows: Row[]) => [...rows, ...rows];
+  const { points, segments, logs, maps } = example;
+  for (const change of [
+    { points: twice(points) },
+    { segments: twice(segments) },
+    { segments: [...segments, [3, ...(segments[0] as number[]).slice(1)]] },
+    { logs: twice(logs) },
+    { maps: twice(maps) },
+    { nextId: 1 },
+    { nextId: 2 ** 53 - 1 },
+    { nextSegmentId: 2 },
+    { nextSegmentId: 2 ** 32 + 1 },
+    { nextMap: 1 },
+    { nextMap: 2 ** 53 - 1 },
+  ]) {
+    const changed = { ...example, ...change } as Checkpoint;
+    assert.throws(() => assertSound(changed, "checkpoints/3"), { code: "corrupt" });
+  }
 });

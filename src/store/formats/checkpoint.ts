@@ -7,11 +7,11 @@ import { decodeJsonFrame, encodeJsonFrame, type FrameKind, frameType } from "./f
  * after the batches of each open log that it names; recovery begins here. Rows are arrays, because
  * there may be many; their columns are the tuples below, in that order.
  */
-const number = z.number().nonnegative();
+const number = z.number().int().nonnegative();
 
 /** id, parent (0: none), sizeBytes, deleted (0, 1), root reference (0: empty), mapped blocks,
  * exclusive blocks (-1: not known) */
-const pointRow = z.tuple([number, number, number, number, number, number, z.number()]);
+const pointRow = z.tuple([number, number, number, number, number, number, z.number().int()]);
 /** id, log, number, owner (point), blocks written, blocks live, endUnits of the raw body,
  * generation, bytes of the current body, blocks in the current body */
 const segmentRow = z.tuple([
@@ -62,4 +62,28 @@ export function decodeCheckpoint(bytes: Uint8Array, object: string): Checkpoint 
   const parsed = checkpoint.safeParse(decodeJsonFrame(kind, bytes, object));
   if (parsed.success) return parsed.data;
   throw new KelpieError("corrupt", `${object} is not valid: ${z.prettifyError(parsed.error)}`);
+}
+
+/** Rows may count on each other: each is there once, and what is new gets numbers of its own. */
+export function assertSound(checkpoint: Checkpoint, object: string): void {
+  const { nextId, nextSegmentId, nextMap, points, segments, logs, maps } = checkpoint;
+  const isSound =
+    Math.max(nextId, nextMap) <= numbersMax &&
+    nextSegmentId <= segmentIdsMax &&
+    areNew(points, nextId) &&
+    areNew(segments, nextSegmentId) &&
+    areNew(logs, nextId) &&
+    areNew(maps, nextMap) &&
+    new Set(segments.map(([, log, number]) => `${log}/${number}`)).size === segments.length;
+  if (!isSound) throw new KelpieError("corrupt", `${object} contradicts itself`);
+}
+
+/** So that counting on from them stays exact. */
+const numbersMax = 2 ** 52;
+/** Maps have room for 32 bits. */
+const segmentIdsMax = 2 ** 32;
+
+function areNew(rows: readonly (readonly number[])[], next: number): boolean {
+  const numbers = new Set(rows.map(([number = 0]) => number));
+  return numbers.size === rows.length && rows.every(([number = 0]) => number < next);
 }

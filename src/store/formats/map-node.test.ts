@@ -133,6 +133,16 @@ test("a whole leaf with more blocks in its set than locations is refused", () =>
   assert.throws(() => leafWords(leaf), { code: "corrupt" });
 });
 
+test("a whole branch with a reference that would be rounded, or with a part of one, is refused", () => {
+  const rounded = forged(encodeBranch(chunkName, [1, 2]), (node) =>
+    node.writeUInt32LE(2 ** 21, 28),
+  );
+  const cut = forged(encodeBranch(chunkName, [1, 2]), (node) => node.writeUInt32LE(12, 4));
+  for (const node of [rounded, cut]) {
+    assert.throws(() => decodeBranch(node, chunkName), { code: "corrupt" });
+  }
+});
+
 test("a length beyond what an object can have is no node", () => {
   const node = encodeBranch(chunkName, [1]);
   node.writeUInt32LE(mapObjectBytesMax + 1, 4);

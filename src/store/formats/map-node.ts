@@ -76,9 +76,13 @@ export function encodeBranch(name: NodeName, references: ArrayLike<number>): Buf
 
 export function decodeBranch(node: Buffer, name: NodeName): Float64Array {
   const payload = payloadOf(node, name);
-  const references = new Float64Array(payload.length >>> 3);
+  if (payload.length % 8 !== 0) throw damaged("it ends within a reference");
+  const references = new Float64Array(payload.length / 8);
   for (let child = 0; child < references.length; child++) {
-    references[child] = readU64(payload, child * 8);
+    const reference = readU64(payload, child * 8);
+    // Above 2^53 it is rounded: another reference than was written.
+    if (!Number.isSafeInteger(reference)) throw damaged("a reference is too large");
+    references[child] = reference;
   }
   return references;
 }

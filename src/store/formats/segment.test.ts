@@ -93,12 +93,16 @@ test("a segment footer gives back what was put in", () => {
 });
 
 test("a summary gives back what was put in, and takes whole units", () => {
-  const words = (multiple: number) =>
-    fc
-      .uint32Array({ maxLength: 60 })
-      .map((array) => array.slice(0, array.length - (array.length % multiple)));
+  const count = fc.nat(5);
+  const entry = fc
+    .tuple(u32, fc.nat(0xffff), fc.integer({ min: 1, max: 3 }), count, u32)
+    .map(([low, high, kind, blocks, position]) => [low, kind * 65536 + high, blocks, position]);
   fc.assert(
-    fc.property(words(4), words(1), (entries, crcs) => {
+    fc.property(fc.array(entry, { maxLength: 20 }), (rows) => {
+      const entries = Uint32Array.from(rows.flat());
+      const isData = ([, kind = 0]: number[]) => kind >>> 16 === 1;
+      const blocks = rows.filter(isData).reduce((sum, [, , some = 0]) => sum + some, 0);
+      const crcs = Uint32Array.from({ length: blocks }, (_, at) => at * 2654435761);
       const { bytes, summaryBytes } = encodeSummary({ entries, crcs });
       assert.equal(bytes.length, summaryBytes);
       assert.equal(summaryBytes % 512, 0);
@@ -115,13 +119,19 @@ test("what is damaged or truncated is refused", () => {
   checkDamage(bytes, (damaged) => decodeSummary(damaged, "x"));
 });
 
-test("a header is no footer, and neither is one of another version", () => {
+test("a header is no footer, and neither is one of another version or an impossible log", () => {
   assert.equal(decodeSegmentFooter(encodeSegmentHeader(header).bytes), undefined);
   assert.equal(decodeSegmentHeader(encodeSegmentFooter(footer)), undefined);
-  for (const bytes of [encodeSegmentHeader(header).bytes, encodeSegmentFooter(footer)]) {
-    bytes.writeUInt16LE(2, 4);
-    bytes.writeUInt32LE(crc32(bytes.subarray(0, 508)), 508);
-    assert.equal(decodeSegmentHeader(bytes) ?? decodeSegmentFooter(bytes), undefined);
+  const changes = [
+    (bytes: Buffer) => bytes.writeUInt16LE(2, 4),
+    (bytes: Buffer) => bytes.writeUInt32LE(2 ** 21, 12), // a log that would be rounded
+  ];
+  for (const change of changes) {
+    for (const bytes of [encodeSegmentHeader(header).bytes, encodeSegmentFooter(footer)]) {
+      change(bytes);
+      bytes.writeUInt32LE(crc32(bytes.subarray(0, 508)), 508);
+      assert.equal(decodeSegmentHeader(bytes) ?? decodeSegmentFooter(bytes), undefined);
+    }
   }
 });
 
@@ -140,6 +150,20 @@ test("a whole summary whose counts are absurd is refused, and nothing is allocat
   }
   const tiny = Buffer.concat(encodeFrame({ type: 4, version: 1, what: "" }, Buffer.alloc(3)));
   assert.throws(() => decodeSummary(tiny, "x"), { code: "corrupt" });
+});
+
+test("a whole summary with other blocks than its entries say is refused", () => {
+  for (const [kind, count] of [
+    [1, 1],
+    [1, 0xffffffff],
+    [2, 2],
+    [0, 2],
+    [4, 2],
+  ] as const) {
+    const entries = Uint32Array.of(5, kind * 65536, count, 101);
+    const { bytes } = encodeSummary({ entries, crcs: Uint32Array.of(1, 2) });
+    assert.throws(() => decodeSummary(bytes, "x"), { code: "corrupt" });
+  }
 });
 
 test("a summary of another version is unsupported", () => {

@@ -1,6 +1,6 @@
 import { crc32 } from "../../base/crc32.ts";
 import { KelpieError } from "../../base/errors.ts";
-import { readU64, unitBytes, writeU64 } from "./batch.ts";
+import { entryKind, entryWords, readU64, unitBytes, writeU64 } from "./batch.ts";
 import { decodeFrame, encodeFrame, type FrameKind, frameType } from "./frame.ts";
 
 /**
@@ -139,10 +139,22 @@ export function decodeSummary(bytes: Uint8Array, object: string): Summary {
     throw new KelpieError("corrupt", `${object} does not have the length its counts say`);
   }
   const crcsAt = 8 + entryCount * 16;
-  return {
-    entries: wordsOf(payload.subarray(8, crcsAt)),
-    crcs: wordsOf(payload.subarray(crcsAt)),
-  };
+  const entries = wordsOf(payload.subarray(8, crcsAt));
+  if (dataBlocks(entries) !== blockCount) {
+    throw new KelpieError("corrupt", `${object} has other blocks than its entries say`);
+  }
+  return { entries, crcs: wordsOf(payload.subarray(crcsAt)) };
+}
+
+/** What its readers walk through block by block; undefined if an entry is of a kind that is not known. */
+function dataBlocks(entries: Uint32Array): number | undefined {
+  let blocks = 0;
+  for (let at = 0; at < entries.length; at += entryWords) {
+    const kind = (entries[at + 1] as number) >>> 16;
+    if (kind < entryKind.data || kind > entryKind.zero) return undefined;
+    if (kind === entryKind.data) blocks += entries[at + 2] as number;
+  }
+  return blocks;
 }
 
 /** A copy as words: the bytes may stand at any alignment. */
@@ -167,6 +179,7 @@ function isSound(bytes: Buffer, magic: number): boolean {
     bytes.length === unitBytes &&
     bytes.readUInt32LE(0) === magic &&
     bytes.readUInt16LE(4) === version &&
+    Number.isSafeInteger(readU64(bytes, 8)) &&
     bytes.readUInt32LE(crcAt) === crc32(bytes.subarray(0, crcAt))
   );
 }
