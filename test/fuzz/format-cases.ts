@@ -92,6 +92,7 @@ export const formatCases: Record<string, FormatCase> = {
         endUnits: u32(random),
         summaryBytes: u32(random),
         lastCrc: u32(random),
+        summaryCrc: u32(random),
       }),
     mend: mendUnit,
     decode: segment.decodeSegmentFooter,
