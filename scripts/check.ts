@@ -1,6 +1,6 @@
 /**
  * npm run check: the one command before a push. Format and lint, types, then the tests that need no
- * tools: units, layers, house rules, and a few random histories with power failures. All of it runs
+ * tools: units, layers, house rules, a few random histories with power failures, and some simulated worlds. All of it runs
  * even when something early fails.
  */
 import { spawnSync } from "node:child_process";
@@ -18,6 +18,7 @@ const steps: Record<string, string[]> = {
     "test/crash/missing-sync",
     "test/store/model",
   ],
+  "a short simulation": ["node", "scripts/sim.ts", "--worlds", "20"],
 };
 
 const root = join(import.meta.dirname, "..");

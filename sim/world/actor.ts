@@ -36,8 +36,10 @@ export class Actor {
   }
 
   async #background(kind: string, action: () => Promise<unknown>): Promise<void> {
-    const { trace, machine } = this.#world;
+    const { trace, machine, background } = this.#world;
     trace.note(`${this.name}: ${kind}`);
+    background.push(kind);
+    this.#perhapsCrash(200);
     try {
       await action();
       if (machine.crashed !== undefined) return;
@@ -47,6 +49,7 @@ export class Actor {
       trace.note(`${this.name}: ${kind} failed`);
       if (machine.faults.count === 0) this.#world.fail(`${kind}: ${messageOf(error)}`, error);
     }
+    background.splice(background.indexOf(kind), 1);
   }
 
   async #operate(operation: Operation): Promise<void> {
@@ -57,6 +60,7 @@ export class Actor {
     operation.begin?.();
     const entry = { operation, asked };
     pending.add(entry);
+    this.#perhapsCrash(40);
     trace.note(`${this.name}: ${what}`);
     let failure: unknown;
     try {
@@ -81,6 +85,10 @@ export class Actor {
     if (failure !== undefined) return;
     const { operations } = this.#world;
     operations.set(operation.kind, (operations.get(operation.kind) ?? 0) + 1);
+  }
+
+  #perhapsCrash(callsMax: number): void {
+    if (this.#random.below(12) === 0) this.#world.machine.crashWithin(1 + this.#random.below(callsMax));
   }
 
   #mayFail(error: unknown, what: string): void {

@@ -37,6 +37,7 @@ export class FaultPlan {
   readonly #chooser: Chooser;
   readonly #troubles: Trouble[] = [];
   readonly met = new Map<FaultKind, number>();
+  lastKind: FaultKind | "none" = "none";
   #isOver = false;
 
   constructor(chooser: Chooser, troubles: number) {
@@ -74,6 +75,7 @@ export class FaultPlan {
       }
       if (this.#chooser.below(trouble.oneIn) !== 0) continue;
       trouble.left--;
+      this.lastKind = trouble.kind;
       this.met.set(trouble.kind, (this.met.get(trouble.kind) ?? 0) + 1);
       return this.#faultOf(trouble);
     }

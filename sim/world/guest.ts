@@ -159,6 +159,9 @@ export class Guest {
     if (isTrim && this.#random.below(4) !== 0) {
       offset = Math.floor(offset / blockBytes) * blockBytes;
     }
+    // Whether that is the disk's end nobody knows who is not told of its growth.
+    const knowsEnd = this.#way !== "nbd" && !disk.isBusy;
+    if (isTrim && !knowsEnd) end = Math.max(offset, Math.floor(end / blockBytes) * blockBytes);
     const length = end - offset;
     const { from, to } = isTrim ? trimmed(offset, end, sizeBytes) : sectorsIn(offset, length);
     const fua = this.#random.below(6) === 0;

@@ -7,7 +7,7 @@ import type { FileOperation, OperationEvent } from "../memory-faults.ts";
 import type { MemoryFiles } from "../memory-files.ts";
 import { MemoryNet } from "../memory-net.ts";
 import { SeededRandom } from "../random.ts";
-import type { FaultPlan } from "./fault-plan.ts";
+import type { FaultKind, FaultPlan } from "./fault-plan.ts";
 import type { Moment } from "./model.ts";
 import type { WorldPlan } from "./plan.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -20,6 +20,8 @@ export interface CrashPlan {
   /** The machine stops at its n-th call; `Infinity` for never. */
   atCall: number;
   kind: CrashKind;
+  /** So many calls after the first fault, if that is earlier. */
+  afterFault: number;
 }
 
 /** What a crash left, and where it fell. */
@@ -57,6 +59,9 @@ export class Machine {
   #local: LocalStore | undefined;
   #server: NbdServer | undefined;
   #calls = 0;
+  #crashAt: number;
+  /** The kind of the fault that was met last. */
+  lastFault: FaultKind | "cut" | "none" = "none";
   crashed: Crashed | undefined;
   /** Connections that were cut, ever: then an answer may be missing. */
   cuts = 0;
@@ -66,6 +71,7 @@ export class Machine {
     this.#parts = components;
     this.files = files;
     this.faults = components.faults;
+    this.#crashAt = components.crash.atCall;
     files.before = (event) => this.#before(event);
     files.after = (event) => this.#after(event);
     files.decideFaults((event) => this.#fault(event));
@@ -80,6 +86,11 @@ export class Machine {
       net: new MemoryNet({ soon: (action) => void scheduler.at(this.#netDelay(), "net", action) }),
       log: { debug: logLine, info: logLine, warn: logLine, error: logLine },
     };
+  }
+
+  /** The store has been opened, whatever came afterwards. */
+  get wasOpen(): boolean {
+    return this.#local !== undefined;
   }
 
   get isOpen(): boolean {
@@ -133,12 +144,18 @@ export class Machine {
     };
   }
 
+  /** Something has begun during which the machine shall stop: at the latest in so many calls. */
+  crashWithin(calls: number): void {
+    this.#crashAt = Math.min(this.#crashAt, this.#calls + calls);
+  }
+
   /** Cuts a connection, if there is one. */
   cut(): void {
     const at = this.#parts.random.below(this.#connections.length + 1);
     const [connection] = this.#connections.splice(at, 1);
     if (connection === undefined) return;
     this.cuts++;
+    this.lastFault = "cut";
     this.#parts.trace.note("a connection is cut");
     connection.destroy();
   }
@@ -179,7 +196,7 @@ export class Machine {
     const { crash, plan } = this.#parts;
     if (this.crashed !== undefined) return;
     this.#calls++;
-    if (this.#calls >= crash.atCall) return this.crash(crash.kind, siteOf(event));
+    if (this.#calls >= this.#crashAt) return this.crash(crash.kind, siteOf(event));
     if (event.operation === "tryRead") return this.#chance(4) ? Promise.resolve() : undefined;
     return this.#hold(event, quick.has(event.operation) ? plan.atOnce + 1 : plan.atOnce, "");
   }
@@ -201,6 +218,8 @@ export class Machine {
     if (this.crashed !== undefined) return undefined;
     const fault = this.faults.meet(event);
     if (fault !== undefined) {
+      this.lastFault = this.faults.lastKind;
+      this.crashWithin(this.#parts.crash.afterFault);
       this.#parts.trace.note(`fault: ${fault.code ?? "io"} ${event.operation} ${event.path}`);
     }
     return fault;

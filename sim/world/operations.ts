@@ -282,7 +282,8 @@ const deleteSnapshot: Make = (world, random) => {
   };
 };
 
-const purge: Make = ({ model }) => {
+const purge: Make = ({ model, plan }) => {
+  const retention = plan.keepDiscarded;
   const entries = model.discarded.filter(({ isBusy }) => !isBusy);
   const first = entries[0];
   if (first === undefined) return undefined;
@@ -294,7 +295,12 @@ const purge: Make = ({ model }) => {
     kind: "purge",
     what: first.name,
     run: (vdis) => vdis.purge(first.name),
-    isDone: (vdis) => allOrNone(points, (point) => !vdis.registry.discarded.has(point)),
+    // Those that grew too old meanwhile are gone in any case.
+    isDone: (vdis) =>
+      retention === undefined
+        ? allOrNone(points, (point) => !vdis.registry.discarded.has(point))
+        : points.every((point) => !vdis.registry.discarded.has(point)),
+    mayDoNothing: retention !== undefined,
     begin: () => {
       for (const entry of mine) entry.isBusy = true;
     },

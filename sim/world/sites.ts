@@ -11,7 +11,26 @@ export function areaOf(path: string): string {
   return area ?? "store";
 }
 
-/** Where a call falls, such as `logs sync`: the place of a crash or a fault. */
+/** Where a call falls, such as `logs sync`: the place of a crash. */
 export function siteOf({ operation, path }: OperationEvent): string {
-  return `${areaOf(path)} ${operation}`;
+  return `${areaOf(path)} ${stepOf(operation)}`;
+}
+
+function stepOf(operation: OperationEvent["operation"]): string {
+  switch (operation) {
+    case "write":
+    case "sync":
+      return operation;
+    case "truncate":
+      return "write";
+    case "open":
+    case "link":
+    case "rename":
+    case "remove":
+    case "makeDirectory":
+    case "syncDirectory":
+      return "name";
+    default:
+      return "read";
+  }
 }

@@ -5,7 +5,7 @@ import { Actor } from "./actor.ts";
 import { acceptSnapshots, Model, type ModelSnapshot } from "./disks.ts";
 import { FaultPlan } from "./fault-plan.ts";
 import { Guest } from "./guest.ts";
-import { type CrashKind, type CrashPlan, Machine } from "./machine.ts";
+import { type Crashed, type CrashKind, type CrashPlan, Machine } from "./machine.ts";
 import type { Operation } from "./operations.ts";
 import { planWorld, type WorldPlan } from "./plan.ts";
 import { readPoint } from "./read-point.ts";
@@ -13,8 +13,12 @@ import { Scheduler } from "./scheduler.ts";
 import { type Trace, type TraceSettings, Trace as WorldTrace } from "./trace.ts";
 import { verifyAfter } from "./verify.ts";
 
+export type PlanLimits = Partial<Pick<WorldPlan, "guests" | "actors" | "requests" | "depth">>;
+
 export interface WorldSettings extends TraceSettings {
   seed: number;
+  /** Less than the seed plans: a smaller world that fails is easier to read. */
+  limits?: PlanLimits;
 }
 
 export interface WorldReport {
@@ -30,6 +34,8 @@ export interface WorldReport {
   faults: number;
   hostCalls: number;
   events: number;
+  /** Crashes by what was under way, where they fell, and the last fault before: `a | b | c`. */
+  cells: Record<string, number>;
   /** It did what a world must do to count. */
   counts: boolean;
 }
@@ -68,6 +74,9 @@ export class World {
   /** What was asked for and is not answered. */
   pending = new Set<Pending>();
   readonly operations = new Map<string, number>();
+  /** Background work that somebody has asked for. */
+  readonly background: string[] = [];
+  readonly #cells = new Map<string, number>();
   #crashes = 0;
   #crashesWithUnsynced = 0;
   #faults = 0;
@@ -77,7 +86,7 @@ export class World {
     this.seed = settings.seed;
     this.trace = new WorldTrace(settings);
     this.#random = new SeededRandom(settings.seed);
-    this.plan = planWorld(this.#stream());
+    this.plan = { ...planWorld(this.#stream()), ...settings.limits };
     this.scheduler = new Scheduler({ chooser: this.#stream(), trace: this.trace });
     this.trace.say(() => `plan: ${JSON.stringify(this.plan)}`);
   }
@@ -152,6 +161,7 @@ export class World {
     const random = this.#stream();
     const faults = new FaultPlan(this.#stream(), random.below(2) * random.below(5));
     const crash = crashPlan(random);
+    this.background.length = 0;
     const machine = this.#newMachine(crash, faults);
     const opened = await this.#toTheEnd(() =>
       machine.start().catch((error) => this.#opening(error)),
@@ -214,17 +224,52 @@ export class World {
     this.#hostCalls += before.calls;
     this.#faults += before.faults.count;
     if (left === undefined) return this.fail("a life ended without an end");
-    if (left.site !== "stopped") this.#crashes++;
-    if (left.site !== "stopped" && left.unsyncedBytes > 0) this.#crashesWithUnsynced++;
+    if (left.site !== "stopped") this.#noteCrash(before, left);
     this.#files = left.files;
-    // Recovery may be cut off as well, by another crash.
-    const machine = this.#newMachine(never, new FaultPlan(this.#stream(), 0));
-    await this.#toTheEnd(() => machine.start());
+    const machine = await this.#recover(left);
     await this.#toTheEnd(() => verifyAfter(this, { isLast: false, left }));
     await this.#toTheEnd(() => machine.stop());
     this.#hostCalls += machine.calls;
     this.#files = machine.stopped().files;
     this.scheduler.clear();
+  }
+
+  /** Opens what is left; that may be cut off as well, by another crash. */
+  async #recover(left: Crashed): Promise<Machine> {
+    const random = this.#stream();
+    for (let again = random.below(3); again > 0; again--) {
+      const { kind } = crashPlan(random);
+      const crash = { atCall: 1 + random.below(200), kind, afterFault: Number.POSITIVE_INFINITY };
+      const machine = this.#newMachine(crash, new FaultPlan(random, 0));
+      if (await this.#toTheEnd(() => machine.start())) machine.crash(kind, "quiet");
+      const { crashed } = machine;
+      if (crashed === undefined) break;
+      this.#hostCalls += machine.calls;
+      this.#noteCrash(machine, crashed);
+      // Once power has gone, what was answered and not flushed may be gone too.
+      if (crashed.kind !== "process") left.keepsAnswered = left.keepsAnswered && machine.wasOpen;
+      this.#files = crashed.files;
+      this.scheduler.clear();
+    }
+    const machine = this.#newMachine(never, new FaultPlan(random, 0));
+    await this.#toTheEnd(() => machine.start());
+    return machine;
+  }
+
+  #noteCrash(machine: Machine, left: Crashed): void {
+    this.#crashes++;
+    if (left.unsyncedBytes > 0) this.#crashesWithUnsynced++;
+    const kinds = new Set([...this.pending].map(({ operation }) => operation.kind));
+    for (const kind of this.background) kinds.add(kind);
+    if (!machine.wasOpen) {
+      kinds.clear();
+      kinds.add("opening");
+    }
+    if (kinds.size === 0) kinds.add("requests");
+    for (const kind of kinds) {
+      const cell = `${kind} | ${left.site} | ${machine.lastFault}`;
+      this.#cells.set(cell, (this.#cells.get(cell) ?? 0) + 1);
+    }
   }
 
   #newMachine(crash: CrashPlan, faults: FaultPlan): Machine {
@@ -289,6 +334,7 @@ export class World {
       crashes: this.#crashes,
       crashesWithUnsynced: this.#crashesWithUnsynced,
       faults: this.#faults,
+      cells: Object.fromEntries(this.#cells),
       hostCalls: this.#hostCalls,
       events: this.scheduler.events,
       counts: this.#isEnough(),
@@ -296,13 +342,15 @@ export class World {
   }
 }
 
-const never: CrashPlan = { atCall: Number.POSITIVE_INFINITY, kind: "power" };
+const infinite = Number.POSITIVE_INFINITY;
+const never: CrashPlan = { atCall: infinite, kind: "power", afterFault: infinite };
 
 function crashPlan(random: SeededRandom): CrashPlan {
   const kinds: CrashKind[] = ["power", "power", "power", "power-keeping-nothing", "process"];
   const kind = kinds[random.below(kinds.length)] as CrashKind;
-  const range = [100, 1000, 3000, Number.POSITIVE_INFINITY][random.below(4)] as number;
-  return { atCall: range === Number.POSITIVE_INFINITY ? range : 1 + random.below(range), kind };
+  const range = [100, 1000, 3000, infinite][random.below(4)] as number;
+  const atCall = range === infinite ? range : 1 + random.below(range);
+  return { atCall, kind, afterFault: random.below(2) === 0 ? infinite : 1 + random.below(60) };
 }
 
 function describe(error: unknown): string {
