@@ -88,7 +88,8 @@ export class Actor {
   }
 
   #perhapsCrash(callsMax: number): void {
-    if (this.#random.below(12) === 0) this.#world.machine.crashWithin(1 + this.#random.below(callsMax));
+    if (this.#random.below(12) === 0)
+      this.#world.machine.crashWithin(1 + this.#random.below(callsMax));
   }
 
   #mayFail(error: unknown, what: string): void {

@@ -129,7 +129,7 @@ export class PendingChange {
     const [first, second] = this.#changes;
     if (first === undefined || second !== undefined || first.change.isShared === true) return;
     first.change.answered = moment;
-    if (isDurable) first.tip.durable.add(first.change);
+    if (isDurable && first.change.from < first.change.to) first.tip.durable.add(first.change);
   }
 }
 

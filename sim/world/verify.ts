@@ -16,6 +16,7 @@ export async function verifyAfter(
 ): Promise<void> {
   const { model, machine, pending } = world;
   const { vdis } = machine;
+  world.isVerifying = true;
   for (const { operation, asked } of pending) {
     world.must(() => {
       const isDone = operation.isDone(vdis);
@@ -32,6 +33,7 @@ export async function verifyAfter(
   await tips(world, left);
   await snapshots(world);
   model.settle();
+  world.isVerifying = false;
   await store(world, isLast);
 }
 

@@ -77,6 +77,8 @@ export class World {
   /** Background work that somebody has asked for. */
   readonly background: string[] = [];
   readonly #cells = new Map<string, number>();
+  /** Nobody uses the store, and all of it is read. */
+  isVerifying = false;
   #crashes = 0;
   #crashesWithUnsynced = 0;
   #faults = 0;
@@ -137,6 +139,7 @@ export class World {
   /** Reads new snapshots and finds the moment that they are of. */
   readLater(group: ModelSnapshot[]): void {
     this.unread.push(group);
+    if (this.isVerifying) return;
     this.start(this.#readSnapshots(group));
   }
 

@@ -94,7 +94,6 @@ export class Cleaner {
     const live = await this.#liveBlocks(segment);
     if (live === undefined) return;
     const old = segment.generation;
-    segment.live = live.length;
     // Durability: what overwrote the dead blocks must not be lost once they are gone.
     await flushLogs();
     if (live.length > 0) await this.#rewrite(segment, live);
@@ -136,6 +135,8 @@ export class Cleaner {
       const live: WrittenBlock[] = [];
       for (const block of written) if (await this.#isLive(segment, block)) live.push(block);
       live.sort((a, b) => a.position - b.position);
+      // What was overwritten since it was looked up has been counted already: once more, in one turn.
+      segment.live = live.filter((block) => this.#lookUp(segment, block) !== false).length;
       return live;
     } finally {
       await handle.close();
@@ -155,13 +156,19 @@ export class Cleaner {
   }
 
   async #isLive(segment: Segment, written: WrittenBlock): Promise<boolean> {
-    const { map } = segment.ownerOf();
-    const index = Math.floor(written.block / chunkBlocks);
-    let chunk = map.lookup(index);
-    while (chunk === "absent") {
-      await map.load(index);
-      chunk = map.lookup(index);
+    let isLive = this.#lookUp(segment, written);
+    while (isLive === "absent") {
+      await segment.ownerOf().map.load(Math.floor(written.block / chunkBlocks));
+      isLive = this.#lookUp(segment, written);
     }
+    return isLive;
+  }
+
+  /** "absent" if the map is not in memory there: then it has not changed since it was. */
+  #lookUp(segment: Segment, written: WrittenBlock): boolean | "absent" {
+    const { map } = segment.ownerOf();
+    const chunk = map.lookup(Math.floor(written.block / chunkBlocks));
+    if (chunk === "absent") return chunk;
     const slot = written.block % chunkBlocks;
     const words = chunk?.words;
     return words?.[slot] === segment.id && words[positionsAt + slot] === written.position;

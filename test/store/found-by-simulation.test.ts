@@ -3,6 +3,7 @@ import { test } from "node:test";
 import type { MemoryFiles } from "../../sim/memory-files.ts";
 import { createMemoryHost } from "../../sim/memory-host.ts";
 import { openLocalStore } from "../../src/control/local-store.ts";
+import { checkStore } from "../../src/store/check.ts";
 import { holdNext } from "../support/hold-next.ts";
 import { byteAt, filled, type MemoryVdis, openMemoryVdis } from "../support/memory-vdis.ts";
 
@@ -99,4 +100,31 @@ test("a segment whose header is damaged does not keep others from being cleaned"
   const { usedBytes, liveBytes } = vdis.store.cleaner.totals();
   assert.ok(usedBytes < 1.5 * liveBytes + bytes.length, `${usedBytes} for ${liveBytes}`);
   assert.ok((await files.list("/store/logs/0000000000000002")).includes(damaged as string));
+});
+
+test("a block that is overwritten while its segment is looked through is not counted as needed", async () => {
+  const settings = { segmentBytesMax: 32 * 1024 };
+  const { vdis, files } = await openMemoryVdis(settings);
+  await vdis.create("disk", 16 * 2 ** 20);
+  for (const block of [0, 1, 1, 1025, 1025]) {
+    await vdis.volume("disk").write(filled(1), block * 4096);
+  }
+  await vdis.close();
+  const again = await openMemoryVdis(settings, files.crashKeepingEverything());
+  const { store } = again.vdis;
+  const [segment] = [...store.state.segments.values()];
+  assert.ok(segment !== undefined);
+  // Block 0 is looked up; then the map of block 1025 has to be read.
+  await again.vdis.volume("disk").read(Buffer.alloc(4096), 0);
+  const loading = holdNext(again.files, "read", (path) => path.startsWith("/store/maps/"));
+  const cleaned = store.exclusively(() => store.cleaner.clean(segment));
+  await loading.reached;
+  await again.vdis.volume("disk").write(filled(2), 0);
+  loading.letGo();
+  await cleaned;
+  const { findings } = await checkStore(store, { repair: false });
+  assert.deepEqual(
+    findings.filter(({ severity }) => severity !== "note"),
+    [],
+  );
 });
