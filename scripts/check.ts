@@ -1,7 +1,7 @@
 /**
  * npm run check: the one command before a push. Format and lint, types, then the tests that need no
- * tools: units, layers, house rules, a few random histories with power failures, and some simulated worlds. All of it runs
- * even when something early fails.
+ * tools: units, layers, house rules, a few random histories with power failures, and some simulated
+ * worlds. All of it runs even when something early fails.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";

@@ -6,7 +6,7 @@ export function failedText({ seed, failure, limits }: FailedWorld): string {
   return `seed ${seed} FAILED: ${failure}\n  npm run sim -- --verbose --seed ${seed}${smaller.join("")}`;
 }
 
-export function summaryText(summary: SimSummary): string {
+export function summaryText(summary: SimSummary, showMissing: boolean): string {
   const { worlds, counted, requests, crashes, crashesWithUnsynced, faults, hostCalls } = summary;
   const seconds = summary.durationMs / 1000;
   const operations = Object.values(summary.operations).reduce((sum, count) => sum + count, 0);
@@ -20,7 +20,7 @@ export function summaryText(summary: SimSummary): string {
       `${worlds - counted} did too little`,
     `${requests} requests, ${operations} structural operations, ${crashes} crashes ` +
       `(${crashesWithUnsynced} with unsynced data), ${faults} faults, ${hostCalls} host calls`,
-    ...missingText(summary),
+    ...(showMissing ? missingText(summary) : []),
     `${summary.failures.length} worlds failed${seedsText(summary)}`,
   ].join("\n");
 }

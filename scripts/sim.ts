@@ -62,7 +62,7 @@ async function explore(): Promise<number> {
   );
   const isJson = values.json;
   const requireCells = values["require-cells"];
-  const text = summaryText(summary);
+  const text = summaryText(summary, requireCells);
   console.log(isJson ? JSON.stringify(summary) : text);
   const missing = requireCells ? summary.missingCells.length : 0;
   return summary.failures.length === 0 && missing === 0 && summary.worlds > 0 ? 0 : 1;

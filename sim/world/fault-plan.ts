@@ -38,6 +38,8 @@ export class FaultPlan {
   readonly #troubles: Trouble[] = [];
   readonly met = new Map<FaultKind, number>();
   lastKind: FaultKind | "none" = "none";
+  /** A map could not be read: what is counted as needed may be too much until a check repairs it. */
+  hasHiddenMaps = false;
   #isOver = false;
 
   constructor(chooser: Chooser, troubles: number) {
@@ -76,6 +78,7 @@ export class FaultPlan {
       if (this.#chooser.below(trouble.oneIn) !== 0) continue;
       trouble.left--;
       this.lastKind = trouble.kind;
+      if (area === "maps" && reading.has(event.operation)) this.hasHiddenMaps = true;
       this.met.set(trouble.kind, (this.met.get(trouble.kind) ?? 0) + 1);
       return this.#faultOf(trouble);
     }
@@ -99,12 +102,14 @@ export class FaultPlan {
   }
 }
 
+const reading = new Set<OperationEvent["operation"]>(["read", "open", "readFile"]);
+
 function kindsOf(operation: OperationEvent["operation"]): FaultKind[] {
   switch (operation) {
     case "write":
-      return ["io", "no-space", "short write", "answer lost"];
+      return ["io", "no-space", "short write", "short write", "answer lost"];
     case "sync":
-      return ["io", "io", "io", "dropped pages", "answer lost"];
+      return ["io", "io", "dropped pages", "answer lost"];
     case "open":
     case "link":
     case "rename":

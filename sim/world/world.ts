@@ -79,6 +79,8 @@ export class World {
   readonly #cells = new Map<string, number>();
   /** Nobody uses the store, and all of it is read. */
   isVerifying = false;
+  /** Counts may be too high, as ARCHITECTURE.md says under "Known". */
+  mayLeak = false;
   #crashes = 0;
   #crashesWithUnsynced = 0;
   #faults = 0;
@@ -162,7 +164,7 @@ export class World {
   /** From opening to a crash, or to a stop. */
   async #live(life: number): Promise<void> {
     const random = this.#stream();
-    const faults = new FaultPlan(this.#stream(), random.below(2) * random.below(5));
+    const faults = new FaultPlan(this.#stream(), random.below(3) === 0 ? 0 : random.below(7));
     const crash = crashPlan(random);
     this.background.length = 0;
     const machine = this.#newMachine(crash, faults);
@@ -226,6 +228,7 @@ export class World {
     const left = before.crashed;
     this.#hostCalls += before.calls;
     this.#faults += before.faults.count;
+    if (before.faults.hasHiddenMaps) this.mayLeak = true;
     if (left === undefined) return this.fail("a life ended without an end");
     if (left.site !== "stopped") this.#noteCrash(before, left);
     this.#files = left.files;

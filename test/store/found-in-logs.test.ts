@@ -120,3 +120,22 @@ async function firstByte(vdis: Vdis): Promise<number> {
   await vdis.volume("disk").read(target, 0);
   return target[0] as number;
 }
+
+test("an empty segment that power loss takes is no damage (seed 501144)", async () => {
+  const world = new LogWorld({ segmentBytesMax: 16 * 1024 });
+  for (let block = 0; block < 3; block++) await world.write(block, 1);
+  const opened = holdNext(world.files, "write", (path) => path.endsWith("1"));
+  const next = world.write(3, 2);
+  await opened.reached;
+  // Segment 1 is there, and nothing is in it yet.
+  await world.writer.flush();
+  opened.letGo();
+  await next;
+  for (let block = 4; block < 8; block++) await world.write(block, 3);
+  // Of segment 1 nothing is kept, of segment 2 all.
+  const left = world.files.crashKeepingEverything();
+  const handle = await left.open(`${directory}/0000000000000001`, { access: "write" });
+  await handle.truncate(0);
+  await handle.close();
+  assert.deepEqual([...(await contentOf(left)).keys()].sort(), [0, 1, 2]);
+});

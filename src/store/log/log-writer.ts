@@ -354,11 +354,12 @@ export class LogWriter {
     do {
       this.#bytesSinceSync = 0;
       const target = this.#applied;
-      const place = this.appliedPlace;
+      // One that was opened and is empty has not even its header: what is synced ends before it.
+      const place = this.#current?.isEmpty === false ? this.#current.place : this.#chain;
       try {
         await this.#syncAll();
         this.#synced = Math.max(this.#synced, target);
-        this.#syncedPlace = { segment: place.segment, units: place.units };
+        if (place !== undefined) this.#syncedPlace = { segment: place.segment, units: place.units };
       } catch (error) {
         await this.#repair(error);
       }
