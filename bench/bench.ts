@@ -1,6 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { runFio } from "./fio.ts";
+import { startEmptyServer } from "./peers/empty-server.ts";
 import { Kelpie } from "./peers/kelpie.ts";
 import { startNbdkitMemory } from "./peers/nbdkit.ts";
 import { QemuNbd } from "./peers/qemu-nbd.ts";
@@ -52,6 +53,7 @@ interface Servers {
   "qemu-nbd qcow2": QemuNbd;
   "qemu-nbd raw": QemuNbd;
   "nbdkit memory": BenchServer;
+  "an empty server": BenchServer;
 }
 
 const fillRequestBytes = 2 ** 20;
@@ -90,6 +92,17 @@ export class Bench {
     return kelpie;
   }
 
+  /** While it is measured no other server may do anything, such as tidy up after its own turn. */
+  async alone<T>(server: BenchServer, measure: () => Promise<T>): Promise<T> {
+    const others = [...this.#servers.values()].filter((other) => other !== server);
+    for (const other of others) other.pause();
+    try {
+      return await measure();
+    } finally {
+      for (const other of others) other.resume();
+    }
+  }
+
   async #start(name: ServerName): Promise<BenchServer> {
     const { diskBytes: sizeBytes, progress } = this.settings;
     progress(`${name}: starts, and its disk is filled`);
@@ -107,7 +120,10 @@ export class Bench {
   }
 
   async close(): Promise<void> {
-    for (const server of this.#started) await server.stop();
+    for (const server of this.#started) {
+      server.resume(); // an interrupted turn has left it paused, and then it would not end
+      await server.stop();
+    }
   }
 }
 
@@ -120,6 +136,8 @@ function startServer(
       return Kelpie.start(options);
     case "nbdkit memory":
       return startNbdkitMemory(options);
+    case "an empty server":
+      return startEmptyServer(options);
     case "qemu-nbd qcow2":
       return QemuNbd.start({ ...options, format: "qcow2" });
     case "qemu-nbd raw":

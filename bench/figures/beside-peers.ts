@@ -1,5 +1,6 @@
 import { type Bench, type Figure, NotMeasured } from "../bench.ts";
 import { type FioJob, runFio } from "../fio.ts";
+import { Kelpie } from "../peers/kelpie.ts";
 import type { ServerName } from "../peers/server.ts";
 import type { Comparison, Measurement, Target } from "../report.ts";
 import { inTurns, type Turn, writeBack } from "../turns.ts";
@@ -22,6 +23,7 @@ export const besidePeers: Figure[] = [
         bench,
         { rw: "randread", queueDepth: 32 },
         { "qemu-nbd qcow2": { atLeast: 3 }, "nbdkit memory": { atLeast: 1 } },
+        ["an empty server"],
       ),
   },
   {
@@ -34,6 +36,7 @@ export const besidePeers: Figure[] = [
         bench,
         { rw: "randwrite", queueDepth: 32 },
         { "qemu-nbd qcow2": { atLeast: 2.5 }, "nbdkit memory": { atLeast: 0.8 } },
+        ["an empty server"],
       ),
   },
   {
@@ -96,18 +99,24 @@ async function scatter(bench: Bench): Promise<void> {
   await runFio({ uri, rw: "randwrite", queueDepth: 32, eachBlockOnce: true, totalBytes });
 }
 
-const allPeers: readonly Peer[] = ["qemu-nbd qcow2", "nbdkit memory", "qemu-nbd raw"];
+const allPeers: readonly Peer[] = [
+  "qemu-nbd qcow2",
+  "nbdkit memory",
+  "qemu-nbd raw",
+  "an empty server",
+];
 
-/** Peers without a target are measured too, for what they tell, when there is time for it. */
+/** Peers without a target are measured too, for what they tell: `shown` always, others if there is time. */
 async function beside(
   bench: Bench,
   job: Job,
   targets: Partial<Record<Peer, Target>>,
+  shown: readonly Peer[] = [],
 ): Promise<Measurement> {
   const { form, turnMs, scratch } = bench.settings;
   const hasNone = Object.keys(targets).length === 0;
   const wanted = allPeers.filter(
-    (peer) => form === "full" || hasNone || targets[peer] !== undefined,
+    (peer) => form === "full" || hasNone || targets[peer] !== undefined || shown.includes(peer),
   );
   const there = wanted.filter((peer) => bench.missing(peer) === undefined);
   if (there.length === 0) {
@@ -123,7 +132,11 @@ async function beside(
       name,
       ...(isWrite ? { before: () => writeBack(scratch) } : {}),
       run: async () => {
-        const result = await runFio({ ...job, uri: server.uri, runtimeMs: turnMs });
+        const result = await bench.alone(server, () =>
+          runFio({ ...job, uri: server.uri, runtimeMs: turnMs }),
+        );
+        // What it would tidy up later it does now, and not as its next turn begins.
+        if (isWrite && server instanceof Kelpie) await server.settle();
         return large ? result.bytesPerSecond / mebibyte : result.requestsPerSecond;
       },
     });

@@ -51,6 +51,14 @@ export class Kelpie implements BenchServer {
     return this.#server.control.call("store.info", {});
   }
 
+  pause(): void {
+    if (this.#server.isRunning) process.kill(this.#server.pid, "SIGSTOP");
+  }
+
+  resume(): void {
+    if (this.#server.isRunning) process.kill(this.#server.pid, "SIGCONT");
+  }
+
   async stop(): Promise<void> {
     await this.#server.stop("SIGTERM");
   }

@@ -10,5 +10,11 @@ export async function startNbdkitMemory(options: {
   const socket = join(options.directory, "nbdkit.sock");
   const args = ["-f", "-U", socket, "memory", String(options.sizeBytes)];
   const running = await PeerProcess.start("nbdkit", args, socket);
-  return { name: "nbdkit memory", uri: running.uri, stop: () => running.stop() };
+  return {
+    name: "nbdkit memory",
+    uri: running.uri,
+    pause: () => running.pause(),
+    resume: () => running.resume(),
+    stop: () => running.stop(),
+  };
 }

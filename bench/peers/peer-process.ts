@@ -42,6 +42,14 @@ export class PeerProcess {
     });
   }
 
+  pause(): void {
+    this.#child.kill("SIGSTOP");
+  }
+
+  resume(): void {
+    this.#child.kill("SIGCONT");
+  }
+
   /** It writes down what it holds in memory, and ends. */
   async stop(): Promise<void> {
     this.#child.kill("SIGTERM");

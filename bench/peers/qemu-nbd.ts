@@ -60,6 +60,14 @@ export class QemuNbd implements BenchServer {
     await this.#start();
   }
 
+  pause(): void {
+    this.#process?.pause();
+  }
+
+  resume(): void {
+    this.#process?.resume();
+  }
+
   async stop(): Promise<void> {
     await this.#process?.stop();
     this.#process = undefined;
