@@ -19,7 +19,7 @@ import {
 const stores = keptStores.map(loadKeptStore);
 
 // What is read may be wrong, for checksums are all that could tell; but it must come to an end.
-fuzz("stores with forged structures", { runs: 150 }, async (random, tally) => {
+fuzz("stores with forged structures", { runs: 100 }, async (random, tally) => {
   const files = await filesOf(forgeOne(pick(random, stores), random));
   const { result, largestBytes } = await countAllocations(() => useAll(files));
   tally(result);

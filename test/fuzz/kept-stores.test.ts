@@ -53,7 +53,7 @@ function mayBeOlder(store: string, path: string, key: string, found: string): bo
   return isTail && ((key === "disk 3" && found === "1") || key === "disk extents");
 }
 
-fuzz("stores with damaged files", { runs: 250 }, async (random, tally) => {
+fuzz("stores with damaged files", { runs: 200 }, async (random, tally) => {
   const name = pick(random, keptStores);
   const { files, expected } = stores.get(name) ?? assert.fail();
   const path = pick(random, [...files.keys()]);

@@ -16,7 +16,10 @@ const always =
   () =>
     patterns;
 
-/** From what takes a second to what takes half a minute and more. */
+/**
+ * From what takes a second to what takes half a minute and more. None that depends on how fast the
+ * machine is: what fails there may have failed for lack of time.
+ */
 export const checks: readonly Check[] = [
   { name: "beside", patterns: (file) => [file.replace(/\.ts$/, "")] },
   { name: "folder", patterns: (file) => [`${dirname(file)}/*`] },
@@ -30,13 +33,19 @@ export const checks: readonly Check[] = [
   { name: "crash points", patterns: always("test/crash-points/*") },
   { name: "model", patterns: always("test/store/model") },
   { name: "simulation", patterns: always("test/sim/**/*", "sim/**/*") },
-  { name: "system", patterns: always("test/system/*", "test/crash/kill") },
 ];
 
+/** The last one of a quick hunt. */
+const quickEnd = "store and vdi";
+
 /** The test files of a checkout to try for a bug in this file, each once. */
-export function checksFor(mutated: string, directory: string): { check: string; path: string }[] {
+export function checksFor(
+  mutated: string,
+  { directory, isQuick }: { directory: string; isQuick: boolean },
+): { check: string; path: string }[] {
   const seen = new Set<string>();
-  return checks.flatMap(({ name, patterns }) => {
+  const count = isQuick ? checks.findIndex(({ name }) => name === quickEnd) + 1 : checks.length;
+  return checks.slice(0, count).flatMap(({ name, patterns }) => {
     const found = patterns(mutated).flatMap((pattern) =>
       globSync(`${pattern}.test.ts`, { cwd: directory }).sort(),
     );

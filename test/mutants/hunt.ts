@@ -14,15 +14,21 @@ export interface Hunt {
 /** A bug that makes a test hang is found too, but not waited for. */
 const limitMs = 180_000;
 
+export interface HuntSettings {
+  signal: AbortSignal;
+  /** Without the checks that take long. */
+  isQuick?: boolean;
+}
+
 /** Runs one check after the other on a copy that has the bug, until one fails. */
 export async function hunt(
   mutant: Mutant,
   scratch: ScratchCheckout,
-  signal: AbortSignal,
+  settings: HuntSettings,
 ): Promise<Hunt> {
   scratch.plant(mutant);
   try {
-    return await runChecks(mutant, scratch, signal);
+    return await runChecks(mutant, scratch, settings);
   } finally {
     scratch.restore(mutant);
   }
@@ -32,21 +38,21 @@ export async function hunt(
 export function huntNothing(
   file: string,
   scratch: ScratchCheckout,
-  signal: AbortSignal,
+  settings: HuntSettings,
 ): Promise<Hunt> {
-  return runChecks({ name: "no bug at all", file }, scratch, signal);
+  return runChecks({ name: "no bug at all", file }, scratch, settings);
 }
 
 async function runChecks(
   { name, file }: { name: string; file: string },
   scratch: ScratchCheckout,
-  signal: AbortSignal,
+  { signal, isQuick = false }: HuntSettings,
 ): Promise<Hunt> {
   const startMs = performance.now();
   let filesRun = 0;
   let foundBy: Hunt["foundBy"];
   const { directory } = scratch;
-  for (const { check, path } of checksFor(file, directory)) {
+  for (const { check, path } of checksFor(file, { directory, isQuick })) {
     if (signal.aborted) break;
     filesRun++;
     const result = await runTestFile(path, { limitMs, nodeOptions: [], signal, directory });

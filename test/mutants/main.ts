@@ -4,18 +4,19 @@
  *
  *     npm run mutants                       all of them, and once a copy without any
  *     npm run mutants -- --only=snapshot    those with this in their name or file
+ *     npm run mutants -- --quick            without the checks that take long
  *     npm run mutants -- --json             the table for programs
  */
 import { writeSync } from "node:fs";
 import { allMutants } from "./all-mutants.ts";
-import { type Hunt, hunt, huntNothing } from "./hunt.ts";
+import { type Hunt, type HuntSettings, hunt, huntNothing } from "./hunt.ts";
 import type { Mutant } from "./mutant.ts";
 import { ScratchCheckout } from "./scratch-checkout.ts";
 
 /** Copies that are tested at the same time. */
 const atOnceMax = 2;
-
-process.exitCode = await main(process.argv.slice(2));
+/** The row of the copy without a bug. */
+const nothing = "no bug at all";
 
 async function main(args: string[]): Promise<number> {
   const only = args.find((arg) => arg.startsWith("--only="))?.slice("--only=".length);
@@ -31,6 +32,7 @@ async function main(args: string[]): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => controller.abort());
   const hunts = await huntAll(chosen, only === undefined, {
     signal: controller.signal,
+    isQuick: args.includes("--quick"),
     tell: isJson ? () => {} : (line) => console.log(line),
   });
   if (controller.signal.aborted) return 130;
@@ -46,12 +48,10 @@ async function main(args: string[]): Promise<number> {
   return found.length === bugs.length && wrong === undefined ? 0 : 1;
 }
 
-const nothing = "no bug at all";
-
 async function huntAll(
   mutants: readonly Mutant[],
   withNothing: boolean,
-  parts: { signal: AbortSignal; tell: (line: string) => void },
+  parts: HuntSettings & { tell: (line: string) => void },
 ): Promise<Hunt[]> {
   const { signal, tell } = parts;
   const hunts: Hunt[] = [];
@@ -63,8 +63,8 @@ async function huntAll(
         const mutant = queue.shift();
         const file = "src/store/store.ts";
         const done = await (mutant === undefined
-          ? huntNothing(file, scratch, signal)
-          : hunt(mutant, scratch, signal));
+          ? huntNothing(file, scratch, parts)
+          : hunt(mutant, scratch, parts));
         if (signal.aborted) return;
         hunts.push(done);
         tell(rowOf(done));
@@ -84,3 +84,5 @@ function rowOf({ name, foundBy, seconds, filesRun }: Hunt): string {
       : `${foundBy.check}: ${foundBy.path}: ${foundBy.test}`;
   return `${seconds.toFixed(1).padStart(6)} s  ${name.padEnd(68)}  ${by}`;
 }
+
+process.exitCode = await main(process.argv.slice(2));

@@ -30,7 +30,7 @@ for (const name of samples) {
     const mutant = allMutants.find((candidate) => candidate.name === name) ?? assert.fail();
     const before = readFileSync(join(checkout, mutant.file), "utf8");
     scratch ??= new ScratchCheckout();
-    const { foundBy } = await hunt(mutant, scratch, signal);
+    const { foundBy } = await hunt(mutant, scratch, { signal });
     assert.ok(foundBy !== undefined);
     assert.equal(foundBy.check, "beside");
     const { directory } = scratch;

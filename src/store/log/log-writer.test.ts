@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { contentOf, directory, LogWorld } from "../../../test/store/log-world.ts";
 import { KelpieError } from "../../base/errors.ts";
-import { entryKind } from "../formats/batch.ts";
+import { entryKind, peekBatchHeader } from "../formats/batch.ts";
 
 function expected(blocks: number, byteOf: (block: number) => number): Map<number, number> {
   return new Map(Array.from({ length: blocks }, (_, block) => [block, byteOf(block)]));
@@ -218,6 +218,65 @@ test("writers go on after a failed sync, and all of it survives power loss", asy
   assert.deepEqual(
     await contentOf(world.files.crashKeepingNothing()),
     expected(100, (block) => byteOf(block)),
+  );
+});
+
+/** A log with block 0 written and a flush of it whose sync has begun, and goes on when told. */
+async function withSyncUnderWay(): Promise<{ world: LogWorld; goOn: () => Promise<void> }> {
+  const world = new LogWorld();
+  await world.write(0, 1);
+  const gate = Promise.withResolvers<void>();
+  world.files.before = ({ operation }) => (operation === "sync" ? gate.promise : undefined);
+  const flush = world.writer.flush();
+  await new Promise(setImmediate);
+  world.files.before = undefined;
+  return {
+    world,
+    async goOn() {
+      gate.resolve();
+      await flush;
+    },
+  };
+}
+
+test("a flush of what was written during a sync takes a sync of its own", async () => {
+  const { world, goOn } = await withSyncUnderWay();
+  await world.write(1, 2);
+  const second = world.writer.flush();
+  await goOn();
+  await second;
+  assert.equal(world.files.count("sync"), 2);
+  const left = await contentOf(world.files.crashKeepingNothing());
+  assert.deepEqual(
+    left,
+    expected(2, (block) => block + 1),
+  );
+});
+
+test("what was written during a sync is not flushed by it, and no header says so", async () => {
+  const { world, goOn } = await withSyncUnderWay();
+  await world.write(1, 2);
+  await goOn();
+  await world.write(2, 3);
+  const bytes = Buffer.from(await world.files.readFile(`${directory}/0000000000000000`));
+  // A header, and batches of one unit and a block each.
+  const header = peekBatchHeader(bytes.subarray(19 * 512, 20 * 512));
+  assert.equal(header?.position, 19);
+  assert.deepEqual([header?.syncedSegment, header?.syncedUnits], [0, 10]);
+  assert.notEqual(world.writer.flush(), undefined);
+});
+
+test("what was written during a sync is written again when the next one fails", async () => {
+  const { world, goOn } = await withSyncUnderWay();
+  await world.write(1, 2);
+  await goOn();
+  world.files.fail({ operation: "sync" });
+  await world.writer.flush();
+  assert.deepEqual([world.places.get(0)?.segment, world.places.get(1)?.segment], [0, 1]);
+  const left = await contentOf(world.files.crashKeepingNothing());
+  assert.deepEqual(
+    left,
+    expected(2, (block) => block + 1),
   );
 });
 
