@@ -38,3 +38,49 @@ test("a checkpoint that could not be published leaves the maps it wrote alone", 
   }
   await left.vdis.close();
 });
+
+test("a record that comes while a checkpoint is written is still there after it", async () => {
+  const { vdis, files } = await openMemoryVdis();
+  await vdis.create("before", gibibyte);
+  const gate = Promise.withResolvers<void>();
+  const arrived = Promise.withResolvers<void>();
+  files.before = ({ operation, path }) => {
+    if (operation !== "link" || !path.includes("checkpoints/")) return undefined;
+    arrived.resolve();
+    return gate.promise;
+  };
+  const writing = vdis.store.checkpoint();
+  await arrived.promise;
+  files.before = undefined;
+  await vdis.create("meanwhile", gibibyte);
+  gate.resolve();
+  await writing;
+  const left = await openMemoryVdis({}, files.crashKeepingNothing());
+  assert.deepEqual([...left.vdis.registry.working.keys()].sort(), ["before", "meanwhile"]);
+  await left.vdis.close();
+});
+
+test("what only a checkpoint that failed would have covered is not cleaned", async () => {
+  const never = { dirtyBytesMax: 2 ** 40, appendedBytesMax: 2 ** 40, recordsMax: 2 ** 30 };
+  const maintenance = { ...never, slackBytes: 0, usedFactor: 1, usedFactorBusy: 1 };
+  const { vdis, host, files } = await openMemoryVdis({ maintenance });
+  await vdis.create("a", gibibyte);
+  const volume = vdis.volume("a");
+  const blocks = 1024; // four segments
+  for (let block = 0; block < blocks; block++) await volume.write(filled(1), block * 4096);
+  for (let block = 0; block < blocks; block += 2) await volume.write(filled(2), block * 4096);
+  files.fail({ operation: "link", on: (path) => path.includes("checkpoints/"), code: "no-space" });
+  await assert.rejects(vdis.store.checkpoint());
+  files.clearFaults();
+  for (let tick = 0; tick < 20; tick++) {
+    await host.time.advance(1000);
+    await vdis.store.exclusively(async () => {});
+  }
+  await volume.flush();
+  const left = await openMemoryVdis({}, files.crashKeepingNothing());
+  for (let block = 0; block < blocks; block++) {
+    const expected = block % 2 === 0 ? 2 : 1;
+    assert.equal(await byteAt(left.vdis.volume("a"), block * 4096), expected);
+  }
+  await left.vdis.close();
+});

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { SeededRandom } from "../../sim/random.ts";
 import { blockDeviceSuite } from "../../test/conformance/block-device-suite.ts";
 import { byteAt, filled, openMemoryVdis } from "../../test/support/memory-vdis.ts";
+import type { Volume } from "./volume.ts";
 
 const mebibyte = 2 ** 20;
 
@@ -161,4 +162,30 @@ test("a store that is closed while a disk is rolled back live lets both finish",
   );
   const back = vdis.rollback(["disk"], "one", true);
   await Promise.allSettled([...writes, back, vdis.close()]);
+});
+
+test("FUA of every kind of request is safe from power loss when it is answered", async () => {
+  const fua = { fua: true };
+  const requests: Record<string, (device: Volume) => unknown> = {
+    "a write": (device) => device.write(filled(9), 0, fua),
+    "a write of a part": (device) => device.write(filled(9, 512), 0, fua),
+    "a write over two blocks": (device) => device.write(filled(9, 5000), 0, fua),
+    "a zeroing": (device) => device.zero(0, 8192, fua),
+    "a zeroing that stays allocated": (device) =>
+      device.zero(0, 4096, { fua: true, keepAllocated: true }),
+    "a trim": (device) => device.trim(0, 4096, fua),
+  };
+  for (const [what, request] of Object.entries(requests)) {
+    const { vdis, files } = await openMemoryVdis();
+    await vdis.create("disk", mebibyte);
+    const device = vdis.volume("disk");
+    await device.write(filled(7, 8192), 0);
+    await device.flush();
+    await request(device);
+    const expected = await byteAt(device, 0);
+    assert.notEqual(expected, 7, what);
+    const left = await openMemoryVdis({}, files.crashKeepingNothing());
+    assert.equal(await byteAt(left.vdis.volume("disk"), 0), expected, what);
+    await left.vdis.close();
+  }
 });

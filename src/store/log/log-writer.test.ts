@@ -177,6 +177,25 @@ test("a first append that fails leaves no segment, and the log goes on", async (
   assert.deepEqual([...left], [[1, 3]]);
 });
 
+test("a batch that failed does not count, though all of it stands there and cannot be cut off", async () => {
+  const world = new LogWorld();
+  await world.write(0, 1);
+  world.files.fail({ operation: "write", writtenBytes: 512 + 4096 });
+  world.files.fail({ operation: "truncate" });
+  world.files.fail({ operation: "write", nth: 2 }); // the seal, which would stand in its place
+  await assert.rejects(world.write(0, 2), { code: "io" });
+  await world.write(1, 3);
+  await world.writer.flush();
+  const left = await contentOf(world.files.crashKeepingNothing());
+  assert.deepEqual(
+    [...left],
+    [
+      [0, 1],
+      [1, 3],
+    ],
+  );
+});
+
 test("a segment that cannot be opened fails its writers and nobody else", async () => {
   const world = new LogWorld();
   world.files.fail({ operation: "open", code: "no-space" });
