@@ -28,29 +28,31 @@ export const checks: readonly Check[] = [
   { name: "conformance", patterns: always("test/conformance/*", "test/formats/*") },
   { name: "layer", patterns: (file) => [`${layerOf(file)}/**/*`] },
   { name: "store and vdi", patterns: always("src/store/*", "src/vdi/*") },
-  { name: "fuzz", patterns: always("test/fuzz/*") },
+  { name: "simulation", patterns: always("test/mutants/many-worlds") },
   { name: "fail at n", patterns: always("test/fail-at-n/*") },
   { name: "crash points", patterns: always("test/crash-points/*") },
+  { name: "fuzz", patterns: always("test/fuzz/*") },
   { name: "model", patterns: always("test/store/model") },
-  { name: "simulation", patterns: always("test/sim/**/*", "sim/**/*") },
 ];
 
-/** The last one of a quick hunt. */
-const quickEnd = "store and vdi";
-
-/** The test files of a checkout to try for a bug in this file, each once. */
+/** The test files of a checkout to try for a bug in this file, each once; of these checks only, if named. */
 export function checksFor(
   mutated: string,
-  { directory, isQuick }: { directory: string; isQuick: boolean },
+  { directory, only }: { directory: string; only: readonly string[] | undefined },
 ): { check: string; path: string }[] {
   const seen = new Set<string>();
-  const count = isQuick ? checks.findIndex(({ name }) => name === quickEnd) + 1 : checks.length;
-  return checks.slice(0, count).flatMap(({ name, patterns }) => {
+  const chosen = checks.filter(({ name }) => only === undefined || only.includes(name));
+  return chosen.flatMap(({ name, patterns }) => {
     const found = patterns(mutated).flatMap((pattern) =>
-      globSync(`${pattern}.test.ts`, { cwd: directory }).sort(),
+      // The worlds are a test of their own that npm test does not run.
+      globSync(`${pattern}{.test,}.ts`, { cwd: directory })
+        .filter((path) => path.endsWith(".test.ts") || path === manyWorlds)
+        .sort(),
     );
     const fresh = found.filter((path) => !seen.has(path));
     for (const path of fresh) seen.add(path);
     return fresh.map((path) => ({ check: name, path }));
   });
 }
+
+const manyWorlds = "test/mutants/many-worlds.ts";

@@ -15,14 +15,14 @@ export const durabilityMutants: Mutant[] = [
   {
     name: "a new segment's name is not synced",
     file: logWriter,
-    find: "        await this.#files.syncDirectory(this.#settings.directory);\n        open.named",
+    find: "        await this.#segmentFiles.syncNames();\n        open.named",
     replace: "        open.named",
     why: "fdatasync of the file looks like enough",
   },
   {
     name: "a new log's directory is not synced",
-    file: logWriter,
-    find: "        await this.#files.syncDirectory(parentOf(made));\n",
+    file: "src/store/log/segment-files.ts",
+    find: "    for (const path of [...this.#toSync].sort()) await this.#files.syncDirectory(path);\n",
     replace: "",
     why: "the directory of the segments is synced, the one above it is forgotten",
   },
@@ -36,11 +36,25 @@ export const durabilityMutants: Mutant[] = [
   {
     name: "the claim of a synced place is taken after the sync",
     file: logWriter,
-    find: "        this.#syncedPlace = { segment: place.segment, units: place.units };",
+    find: "        if (place !== undefined) this.#syncedPlace = { segment: place.segment",
     replace:
-      "        const now = this.appliedPlace;\n" +
-      "        this.#syncedPlace = { segment: now.segment, units: now.units };",
+      "        const place = this.#current?.isEmpty === false ? this.#current.place : this.#chain;\n" +
+      "        if (place !== undefined) this.#syncedPlace = { segment: place.segment",
     why: "the same mistake, in the other variable",
+  },
+  {
+    name: "a segment that is empty is claimed to be synced",
+    file: logWriter,
+    find: "this.#current?.isEmpty === false ? this.#current.place : this.#chain;",
+    replace: "this.#current?.place ?? this.#chain;",
+    why: "where the log stands is where its segment stands",
+  },
+  {
+    name: "a segment that repeats data counts before it is whole",
+    file: logWriter,
+    find: 'open.encode(operations, this.#syncedPlace, "without segment header");',
+    replace: "open.encode(operations, this.#syncedPlace);",
+    why: "a segment begins with its header",
   },
   {
     name: "a segment is taken for synced up to where it is now",
@@ -61,17 +75,15 @@ export const durabilityMutants: Mutant[] = [
   {
     name: "data that a failed sync lost is written again and not synced",
     file: logWriter,
-    find:
-      "      await open.handle.sync();\n" +
-      "      await this.#files.syncDirectory(this.#settings.directory);\n",
-    replace: "      await this.#files.syncDirectory(this.#settings.directory);\n",
+    find: "      await open.handle.sync();\n      await this.#segmentFiles.syncNames();\n",
+    replace: "      await this.#segmentFiles.syncNames();\n",
     why: "it is on its way to a flush that will sync it, one thinks",
   },
   {
     name: "a cut does not end the segment",
     file: logWriter,
-    find: "    assert(this.#holds > 0 && !this.#pumping);\n    this.#endCurrent();\n",
-    replace: "    assert(this.#holds > 0 && !this.#pumping);\n",
+    find: "    this.#endCurrent();\n    return this.#next;\n",
+    replace: "    return this.#next;\n",
     why: "an optimisation: a snapshot needs no new segment if the old one has room",
   },
   {

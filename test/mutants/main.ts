@@ -4,7 +4,7 @@
  *
  *     npm run mutants                       all of them, and once a copy without any
  *     npm run mutants -- --only=snapshot    those with this in their name or file
- *     npm run mutants -- --quick            without the checks that take long
+ *     npm run mutants -- --checks=beside,simulation   by these checks only: see checks.ts
  *     npm run mutants -- --json             the table for programs
  */
 import { writeSync } from "node:fs";
@@ -19,7 +19,7 @@ const atOnceMax = 2;
 const nothing = "no bug at all";
 
 async function main(args: string[]): Promise<number> {
-  const only = args.find((arg) => arg.startsWith("--only="))?.slice("--only=".length);
+  const only = optionOf(args, "only");
   const isJson = args.includes("--json");
   const chosen = allMutants.filter(
     ({ name, file }) => only === undefined || name.includes(only) || file.includes(only),
@@ -32,7 +32,7 @@ async function main(args: string[]): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => controller.abort());
   const hunts = await huntAll(chosen, only === undefined, {
     signal: controller.signal,
-    isQuick: args.includes("--quick"),
+    only: optionOf(args, "checks")?.split(","),
     tell: isJson ? () => {} : (line) => console.log(line),
   });
   if (controller.signal.aborted) return 130;
@@ -46,6 +46,11 @@ async function main(args: string[]): Promise<number> {
     if (wrong !== undefined) console.log(`A copy without a bug fails in ${wrong.path}`);
   }
   return found.length === bugs.length && wrong === undefined ? 0 : 1;
+}
+
+function optionOf(args: readonly string[], name: string): string | undefined {
+  const start = `--${name}=`;
+  return args.find((arg) => arg.startsWith(start))?.slice(start.length);
 }
 
 async function huntAll(
