@@ -9,7 +9,16 @@ import {
   pageChunks,
   pageNodeBytes,
 } from "../formats/map-node.ts";
-import { Chunk, chunkBytes, chunkWords, Page, pageBytes, type Root, storedChunk } from "./nodes.ts";
+import {
+  Chunk,
+  chunkBytes,
+  chunkWords,
+  Page,
+  type PageChunk,
+  pageBytes,
+  type Root,
+  storedChunk,
+} from "./nodes.ts";
 
 export interface MapReader {
   /** For each reference, what stands there: at least its node, at most `lengthMax` bytes. */
@@ -151,6 +160,6 @@ function bytesOf(node: Chunk | Page): number {
   return node instanceof Chunk ? chunkBytes : pageBytes;
 }
 
-export function emptyChunks(): (Chunk | undefined)[] {
-  return new Array<Chunk | undefined>(pageChunks).fill(undefined);
+export function emptyChunks(): PageChunk[] {
+  return new Array<PageChunk>(pageChunks).fill(undefined);
 }

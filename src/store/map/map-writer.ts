@@ -14,7 +14,7 @@ import { mapObjectHeader, mapObjectStart } from "../formats/map-object.ts";
 import { mapKey } from "../keys.ts";
 import type { MapNodes } from "./map-nodes.ts";
 import type { MapObject } from "./map-objects.ts";
-import { type Chunk, type Page, type Root, zeroChunk } from "./nodes.ts";
+import { type Chunk, type Page, type Root, storedAt, zeroChunk } from "./nodes.ts";
 
 /** An object is put when it has grown to this much. */
 const objectBytesTarget = 4 * 1024 * 1024;
@@ -100,8 +100,8 @@ export class MapWriter {
       const chunk = page.chunks[slot];
       if (chunk === undefined) continue;
       const stored =
-        chunk.reference !== 0
-          ? chunk.reference
+        typeof chunk === "number" || chunk.reference !== 0
+          ? storedAt(chunk)
           : (this.#stored.get(chunk)?.reference ??
             (await this.#storeChunk(chunk, index * pageChunks + slot)));
       references[slot] = stored;

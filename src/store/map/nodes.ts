@@ -31,14 +31,20 @@ export class Chunk {
   }
 }
 
+/**
+ * A chunk as its page has it. A number is the reference of a stored one that nobody has asked for since the
+ * page was loaded: an object for each would be most of what a page takes, and most are never wanted.
+ */
+export type PageChunk = Chunk | number | undefined;
+
 export class Page {
   token: number;
   reference: number;
-  chunks: (Chunk | undefined)[] | undefined;
+  chunks: PageChunk[] | undefined;
   loading: Promise<void> | undefined;
   used = true;
 
-  constructor(token: number, reference: number, chunks: (Chunk | undefined)[] | undefined) {
+  constructor(token: number, reference: number, chunks: PageChunk[] | undefined) {
     this.token = token;
     this.reference = reference;
     this.chunks = chunks;
@@ -66,12 +72,20 @@ export const positionsAt = chunkBlocks;
 export const crcsAt = 2 * chunkBlocks;
 /** What a resident node takes, for the limit. */
 export const chunkBytes = chunkWords * 4 + chunkLeaves * 8 + 200;
-export const pageBytes = pageChunks * 8 + 100;
+/** A reference is a number on the heap, 16 bytes, and a place in the array, 8. */
+export const pageBytes = pageChunks * 24 + 200;
 
 /** Whether two nodes are one, so that what is below them need not be compared. */
-export function sameNode(a: Chunk | Page | undefined, b: Chunk | Page | undefined): boolean {
+export function sameNode(a: PageChunk | Page, b: PageChunk | Page): boolean {
   if (a === b) return true;
-  return a !== undefined && b !== undefined && a.reference !== 0 && a.reference === b.reference;
+  if (a === undefined || b === undefined) return false;
+  const reference = storedAt(a);
+  return reference !== 0 && reference === storedAt(b);
+}
+
+/** Where a node is stored, 0 if it changed since. */
+export function storedAt(node: Chunk | Page | number): number {
+  return typeof node === "number" ? node : node.reference;
 }
 
 /** The chunk that is all allocated zeros: one for everybody, never changed, never dropped. */
@@ -83,7 +97,7 @@ function makeZeroChunk(): Chunk {
   return new Chunk(0, zeroChunkReference, words);
 }
 
-export function storedChunk(reference: number): Chunk | undefined {
+export function storedChunk(reference: number): PageChunk {
   if (reference === 0) return undefined;
-  return reference === zeroChunkReference ? zeroChunk : new Chunk(0, reference, undefined);
+  return reference === zeroChunkReference ? zeroChunk : reference;
 }

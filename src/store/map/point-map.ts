@@ -1,7 +1,16 @@
 import { assert } from "../../base/assert.ts";
 import { pageChunks } from "../formats/map-node.ts";
 import { emptyChunks, type MapNodes } from "./map-nodes.ts";
-import { allLeaves, Chunk, chunkBytes, chunkWords, Page, Root, zeroChunk } from "./nodes.ts";
+import {
+  allLeaves,
+  Chunk,
+  chunkBytes,
+  chunkWords,
+  Page,
+  type PageChunk,
+  Root,
+  zeroChunk,
+} from "./nodes.ts";
 
 /** "absent": it is stored but not in memory; `load` it and ask again. */
 export type Lookup = Chunk | undefined | "absent";
@@ -38,6 +47,7 @@ export class PointMap {
     if (page.chunks === undefined) return "absent";
     const chunk = page.chunks[index % pageChunks];
     if (chunk === undefined) return undefined;
+    if (typeof chunk === "number") return "absent";
     chunk.used = true;
     return chunk.words === undefined ? "absent" : chunk;
   }
@@ -57,8 +67,18 @@ export class PointMap {
         await this.#nodes.loadPage(page, pageIndex);
         continue;
       }
-      await this.#nodes.loadChunk(page.chunks[index % pageChunks] as Chunk, index);
+      await this.#nodes.loadChunk(this.#storedChunk(page.chunks, index % pageChunks), index);
     }
+  }
+
+  /** The node of a chunk that is stored, made if its page only says where. */
+  #storedChunk(chunks: PageChunk[], slot: number): Chunk {
+    const found = chunks[slot];
+    assert(found !== undefined, "a hole is not stored");
+    if (typeof found !== "number") return found;
+    const chunk = new Chunk(0, found, undefined);
+    chunks[slot] = chunk;
+    return chunk;
   }
 
   /** Like `lookup`, but for a page of 1,024 chunks: whether anything can be mapped there. */
@@ -69,9 +89,10 @@ export class PointMap {
   /** The chunk, made if it is a hole, for changing it. It must be resident or a hole. */
   writable(index: number): Chunk {
     const page = this.#writablePage(Math.floor(index / pageChunks));
-    const chunks = page.chunks as (Chunk | undefined)[];
+    const chunks = page.chunks as PageChunk[];
     const slot = index % pageChunks;
     const found = chunks[slot];
+    assert(typeof found !== "number", "the chunk is not resident");
     if (found !== undefined && found.token === this.#token) return found;
     const chunk = found === undefined ? this.#newChunk() : this.#copyChunk(found);
     chunks[slot] = chunk;
@@ -82,7 +103,7 @@ export class PointMap {
   /** Makes the chunk a hole, or all zeros. Its page must be resident. */
   replace(index: number, chunk: Chunk | undefined): void {
     const page = this.#writablePage(Math.floor(index / pageChunks));
-    (page.chunks as (Chunk | undefined)[])[index % pageChunks] = chunk;
+    (page.chunks as PageChunk[])[index % pageChunks] = chunk;
   }
 
   #writablePage(pageIndex: number): Page {
