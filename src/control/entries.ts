@@ -1,6 +1,6 @@
 import { blockBytes } from "../block/block-device.ts";
 import type { Point } from "../store/point.ts";
-import { familyOf } from "../vdi/history.ts";
+import { Families } from "../vdi/history.ts";
 import type { SnapshotNote, Working } from "../vdi/registry.ts";
 import { attachmentKey, type Vdis } from "../vdi/vdis.ts";
 import type { DiscardedEntry, VdiEntry } from "./calls.ts";
@@ -14,11 +14,11 @@ export class Entries {
   }
 
   working(name: string): VdiEntry {
-    return this.#ofWorking(this.#vdis.registry.find(name));
+    return this.#ofWorking(this.#vdis.registry.find(name), new Families());
   }
 
   snapshot(name: string, snapshot: string): VdiEntry {
-    return this.#ofSnapshot(this.#vdis.registry.findSnapshot(name, snapshot));
+    return this.#ofSnapshot(this.#vdis.registry.findSnapshot(name, snapshot), new Families());
   }
 
   /** Of one name or all: by name, then by snap id, so that the working VDI comes last. */
@@ -26,10 +26,11 @@ export class Entries {
     const { registry } = this.#vdis;
     if (name !== undefined && registry.snapshotsOf(name).length === 0) registry.find(name);
     const names = name === undefined ? registry.names() : [name];
+    const families = new Families();
     return names.flatMap((one) => {
       const working = registry.working.get(one);
-      const snapshots = registry.snapshotsOf(one).map((entry) => this.#ofSnapshot(entry));
-      return working === undefined ? snapshots : [...snapshots, this.#ofWorking(working)];
+      const snapshots = registry.snapshotsOf(one).map((entry) => this.#ofSnapshot(entry, families));
+      return working === undefined ? snapshots : [...snapshots, this.#ofWorking(working, families)];
     });
   }
 
@@ -50,7 +51,7 @@ export class Entries {
     });
   }
 
-  #ofWorking(entry: Working): VdiEntry {
+  #ofWorking(entry: Working, families: Families): VdiEntry {
     const { name, snapId, createdMs, tip } = entry;
     const clients = this.#vdis.attachments.count(name);
     return {
@@ -58,11 +59,11 @@ export class Entries {
       tag: "",
       createdMs,
       clients,
-      ...this.#ofPoint({ name, snapId, point: tip }),
+      ...this.#ofPoint({ name, snapId, point: tip }, families),
     };
   }
 
-  #ofSnapshot(entry: SnapshotNote): VdiEntry {
+  #ofSnapshot(entry: SnapshotNote, families: Families): VdiEntry {
     const { name, snapId, tag, takenMs, point } = entry;
     const clients = this.#vdis.attachments.count(attachmentKey(name, snapId));
     return {
@@ -70,11 +71,11 @@ export class Entries {
       tag,
       createdMs: takenMs,
       clients,
-      ...this.#ofPoint({ name, snapId, point }),
+      ...this.#ofPoint({ name, snapId, point }, families),
     };
   }
 
-  #ofPoint(named: { name: string; snapId: number; point: number }) {
+  #ofPoint(named: { name: string; snapId: number; point: number }, families: Families) {
     const { store, registry } = this.#vdis;
     const point = store.point(named.point);
     const parent = this.#visibleParent(point);
@@ -84,7 +85,7 @@ export class Entries {
     return {
       ...named,
       parent: parent?.id ?? null,
-      family: familyOf(point).id,
+      family: families.of(point).id,
       sizeBytes: point.sizeBytes,
       mappedBytes,
       exclusiveBytes,

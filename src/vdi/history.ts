@@ -67,7 +67,30 @@ export class History {
 
 /** The first point of a family. */
 export function familyOf(point: Point): Point {
-  let root = point;
-  while (root.parent !== undefined) root = root.parent;
-  return root;
+  return new Families().of(point);
+}
+
+/**
+ * First points of the families of many points, for one answer: the way up is gone once, however many stand
+ * on it. Not to be kept, for a family may lose its first point.
+ */
+export class Families {
+  readonly #found = new Map<Point, Point>();
+
+  of(point: Point): Point {
+    const path: Point[] = [];
+    let at = point;
+    let root = this.#found.get(at);
+    while (root === undefined) {
+      path.push(at);
+      const { parent } = at;
+      if (parent === undefined) root = at;
+      else {
+        at = parent;
+        root = this.#found.get(at);
+      }
+    }
+    for (const one of path) this.#found.set(one, root);
+    return root;
+  }
 }
