@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { readFile, stat } from "node:fs/promises";
 import { test } from "node:test";
+import { buildBigDisk } from "../../bench/growth/big-disk.ts";
+import { sparseFiles } from "../../bench/growth/sparse-files.ts";
 import { openLocalStore } from "../../src/control/local-store.ts";
 import { createNodeHost } from "../../src/host/node/node-host.ts";
-import { Scratch } from "../../test/support/server-process.ts";
-import { buildBigDisk } from "./big-disk.ts";
-import { sparseFiles } from "./sparse-files.ts";
+import { Scratch } from "../support/server-process.ts";
 
 const host = createNodeHost({ logLevel: "silent" });
 
