@@ -7,6 +7,7 @@
  *     npm run sim -- --seed 7 --verbose   one world, with all that happens in it
  *     npm run sim -- --require-cells      a reachable cell of the table that is zero is a failure
  *     npm run sim -- --json               the summary for programs
+ *     npm run sim -- --write-digests      keeps what a few worlds come to: test/sim/digests.test.ts
  *
  * `--guests`, `--actors`, `--depth` and `--requests` make the world of a seed smaller: they are what is
  * printed with a seed that failed. Exits with 1 if a world failed.
@@ -14,6 +15,7 @@
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { type PlanLimits, runWorld } from "../sim/world/world.ts";
+import { writeDigests } from "./sim-digests.ts";
 import { exploreWorlds } from "./sim-explore.ts";
 import { failedText, summaryText } from "./sim-summary.ts";
 
@@ -30,11 +32,13 @@ const { values } = parseArgs({
     verbose: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
     "require-cells": { type: "boolean", default: false },
+    "write-digests": { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
 
 if (values.help) console.log(helpText());
+else if (values["write-digests"]) console.log(await writeDigests());
 else if (values.seed !== undefined) process.exitCode = await one(numberOf("seed", values.seed));
 else process.exitCode = await explore();
 
@@ -86,6 +90,7 @@ function helpText(): string {
   --guests G --actors A --depth D --requests R
                      make that world smaller
   --json             for programs
+  --write-digests    keep what a few worlds come to, once a change is meant to make them differ
 
 Exits with 1 if a world failed.`;
 }
