@@ -20,7 +20,8 @@ export const layers: Record<string, Layer> = {
   // Records of the catalog, and what vdi notes in them, are JSON, checked when it is read back.
   store: { folders: ["base", "host"], outside: ["zod"] },
   qmp: { folders: ["base", "host"], outside: ["zod"] },
-  vdi: { folders: ["base", "host", "block", "store"], outside: ["zod"] },
+  // Disks as Sheepdog sees them are bytes of inodes and hashes of names: sheepdog's wire files have those.
+  vdi: { folders: ["base", "host", "block", "store", "sheepdog/wire"], outside: ["zod"] },
   nbd: { folders: ["base", "host", "block"], outside: [] },
   sheepdog: { folders: ["base", "host", "block", "vdi"], outside: [] },
   control: {
