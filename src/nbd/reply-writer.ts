@@ -1,6 +1,6 @@
+import type { BufferPool } from "../base/buffer-pool.ts";
 import { writeU64 } from "../base/bytes.ts";
-import type { BufferPool } from "./buffer-pool.ts";
-import { ReplyBuffer } from "./reply-buffer.ts";
+import { ReplyBuffer } from "../base/reply-buffer.ts";
 import {
   type ChunkHeader,
   chunkFlag,

@@ -1,10 +1,10 @@
+import { BufferPool } from "../base/buffer-pool.ts";
 import { isKelpieError, messageOf } from "../base/errors.ts";
 import type { Exports } from "../block/exports.ts";
 import { guardDevice } from "../block/guard.ts";
 import type { Log } from "../host/log.ts";
 import type { Address, Connection, Listener, Net } from "../host/net.ts";
 import type { Timers } from "../host/timers.ts";
-import { BufferPool } from "./buffer-pool.ts";
 import { Channel } from "./channel.ts";
 import { closeExport } from "./export-choice.ts";
 import { type Agreement, negotiateAsServer } from "./handshake.ts";

@@ -1,10 +1,10 @@
+import type { BufferPool } from "../base/buffer-pool.ts";
 import { type Completion, isPending } from "../base/completion.ts";
 import { isKelpieError, messageOf } from "../base/errors.ts";
 import type { BlockDevice } from "../block/block-device.ts";
 import type { Log } from "../host/log.ts";
 import type { Timer, Timers } from "../host/timers.ts";
 import { describeBlocks, type ServedContext, statusCostBytes } from "./block-status.ts";
-import type { BufferPool } from "./buffer-pool.ts";
 import type { Channel, Receiver } from "./channel.ts";
 import { errno, errnoOf } from "./errno.ts";
 import { payloadBytesDiscardMax, replyBatchBytes } from "./limits.ts";

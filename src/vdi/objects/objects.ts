@@ -12,6 +12,11 @@ export interface Objects {
   lookup(selector: VdiSelector): Promise<VdiInfo>;
   /** The four meanings: create, clone, snapshot, rebase. Says what the new working VDI is. */
   newVdi(request: NewVdi): Promise<VdiInfo>;
+  /**
+   * MAKE_FS: every disk is deleted, as `deleteVdi` deletes; their vids are not used again. `defaults` and `locking`
+   * are these from now on.
+   */
+  format(settings: VdiSettings & { locking: boolean }): Promise<void>;
   /** Says which vid is gone. */
   deleteVdi(selector: VdiSelector): Promise<number>;
   /** A bit for each vid there ever was: bit n is byte n >> 3, mask 1 << (n & 7). 2 MiB. */

@@ -1,4 +1,4 @@
-import { assert } from "../base/assert.ts";
+import { assert } from "./assert.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 
 /** Small replies are carved from slabs: one chunk to send for many of them. */
