@@ -13,8 +13,8 @@ export interface Objects {
   /** The four meanings: create, clone, snapshot, rebase. Says what the new working VDI is. */
   newVdi(request: NewVdi): Promise<VdiInfo>;
   /**
-   * MAKE_FS: every disk is deleted, as `deleteVdi` deletes; their vids are not used again. `defaults` and `locking`
-   * are these from now on.
+   * MAKE_FS: every disk is deleted, as `deleteVdi` deletes; their vids are not used again. `defaults`
+   * and `locking` are these from now on.
    */
   format(settings: VdiSettings & { locking: boolean }): Promise<void>;
   /** Says which vid is gone. */
