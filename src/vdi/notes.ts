@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { KelpieError } from "../base/errors.ts";
+import { vidNote } from "./objects/vid-table.ts";
 
 /**
  * What catalog records keep for this layer: one note for each thing that happened to a disk. Times are
@@ -25,6 +26,8 @@ const note = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("deleteSnapshot"), point: id }),
   /** A discarded tip is given up for good. */
   z.strictObject({ type: z.literal("purge"), point: id }),
+  /** Points have vids from here on, for ever. */
+  z.strictObject({ type: z.literal("vids"), vids: z.array(vidNote) }),
 ]);
 
 export type Note = z.infer<typeof note>;

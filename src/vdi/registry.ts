@@ -5,6 +5,7 @@ import type { CatalogRecord } from "../store/formats/catalog-record.ts";
 import type { Registry } from "../store/store.ts";
 import { parseSelector, type Selector } from "./names.ts";
 import { type Note, parseNote } from "./notes.ts";
+import { ObjectRegistry, objectsSaved } from "./objects/object-registry.ts";
 
 const working = z.object({
   name: z.string(),
@@ -24,13 +25,15 @@ const snapshot = z.object({
 const discarded = z.object({
   name: z.string(),
   point: z.number(),
-  why: z.enum(["rollback", "undelete", "flatten", "delete"]),
+  why: z.enum(["rollback", "undelete", "flatten", "delete", "wiped"]),
   discardedMs: z.number(),
 });
 const saved = z.object({
   working: z.array(working),
   snapshots: z.array(snapshot),
   discarded: z.array(discarded),
+  /** Not there in stores of before Sheepdog. */
+  objects: objectsSaved.optional(),
 });
 
 export type Working = z.infer<typeof working>;
@@ -48,13 +51,16 @@ export class VdiRegistry implements Registry {
   /** By name, by ascending snap id. */
   readonly #byName = new Map<string, SnapshotNote[]>();
   readonly discarded = new Map<number, Discarded>();
+  readonly objects = new ObjectRegistry();
+  readonly #nameOfTip = new Map<number, string>();
 
   load(value: unknown): void {
     if (value === undefined || value === null) return;
     const state = saved.parse(value);
-    for (const entry of state.working) this.working.set(entry.name, entry);
+    for (const entry of state.working) this.#putWorking(entry);
     for (const entry of state.snapshots) this.#addSnapshot(entry);
     for (const entry of state.discarded) this.discarded.set(entry.point, entry);
+    if (state.objects !== undefined) this.objects.load(state.objects);
   }
 
   save(): unknown {
@@ -62,6 +68,7 @@ export class VdiRegistry implements Registry {
       working: [...this.working.values()].map((entry) => ({ ...entry })),
       snapshots: [...this.#snapshots.values()].map((entry) => ({ ...entry })),
       discarded: [...this.discarded.values()].map((entry) => ({ ...entry })),
+      objects: this.objects.save(),
     };
   }
 
@@ -107,6 +114,16 @@ export class VdiRegistry implements Registry {
     return this.#snapshots.get(point);
   }
 
+  /** A frozen point that is among the discarded: what stands on it stands on what that stands on. */
+  isHidden(point: number): boolean {
+    return this.discarded.get(point)?.why === "wiped";
+  }
+
+  /** Of a working VDI or snapshot. */
+  nameOf(point: number): string | undefined {
+    return this.#snapshots.get(point)?.name ?? this.#nameOfTip.get(point);
+  }
+
   names(): string[] {
     return [...new Set([...this.working.keys(), ...this.#byName.keys()])].sort();
   }
@@ -126,7 +143,7 @@ export class VdiRegistry implements Registry {
         const { name, snapId, tag, tip } = note;
         const before = this.#mustHave(name);
         this.#addSnapshot({ name, point: before.tip, snapId, tag, takenMs: timeMs });
-        this.working.set(name, { name, tip, snapId: snapId + 1, createdMs: timeMs });
+        this.#putWorking({ name, tip, snapId: snapId + 1, createdMs: timeMs });
         break;
       }
       case "replace":
@@ -136,20 +153,45 @@ export class VdiRegistry implements Registry {
         break;
       case "delete":
         this.#discard(this.#mustHave(note.name), "delete", timeMs);
-        this.working.delete(note.name);
+        this.#removeWorking(note.name);
         break;
-      case "deleteSnapshot":
+      case "deleteSnapshot": {
         this.#removeSnapshot(note.point);
+        const entry = this.objects.vids.ofPoint(note.point);
+        if (entry !== undefined) entry.deleted = true;
         break;
+      }
       case "purge":
         this.discarded.delete(note.point);
+        break;
+      case "vids":
+        for (const entry of note.vids) {
+          // Of what is of no name any more when the record comes to stand: a deleted snapshot's.
+          const isNamed = this.nameOf(entry.point) !== undefined;
+          const deleted = !isNamed && !this.discarded.has(entry.point);
+          this.objects.vids.add({ ...entry, deleted });
+        }
         break;
     }
   }
 
   #setWorking(name: string, tip: number, timeMs: number): void {
     const newest = this.snapshotsOf(name).at(-1)?.snapId ?? 0;
-    this.working.set(name, { name, tip, snapId: newest + 1, createdMs: timeMs });
+    this.#putWorking({ name, tip, snapId: newest + 1, createdMs: timeMs });
+    if (this.objects.vids.ofPoint(tip)?.name !== name) this.objects.vids.unbind(tip);
+  }
+
+  #putWorking(entry: Working): void {
+    this.#removeWorking(entry.name);
+    this.working.set(entry.name, entry);
+    this.#nameOfTip.set(entry.tip, entry.name);
+  }
+
+  #removeWorking(name: string): void {
+    const before = this.working.get(name);
+    if (before === undefined) return;
+    this.working.delete(name);
+    this.#nameOfTip.delete(before.tip);
   }
 
   #discard(entry: Working, why: Discarded["why"], discardedMs: number): void {

@@ -9,6 +9,7 @@ import { History } from "./history.ts";
 import { NameLocks } from "./name-locks.ts";
 import { checkName, checkSize, checkTag } from "./names.ts";
 import type { Note } from "./notes.ts";
+import { Vids } from "./objects/vids.ts";
 import { VdiRegistry, type Working } from "./registry.ts";
 import { type KeepDiscarded, Retention } from "./retention.ts";
 import { Volume } from "./volume.ts";
@@ -25,6 +26,7 @@ export class Vdis {
   readonly store: Store;
   readonly registry: VdiRegistry;
   readonly history: History;
+  readonly vids: Vids;
   readonly attachments = new Attachments();
   readonly #retention: Retention;
   readonly #locks = new NameLocks();
@@ -52,6 +54,7 @@ export class Vdis {
     this.store = store;
     this.registry = registry;
     this.history = new History({ store, registry });
+    this.vids = new Vids({ store, registry });
     this.#retention = new Retention(
       { keep },
       { store, registry, host, purge: (p) => this.#purge(p) },
@@ -162,7 +165,14 @@ export class Vdis {
     return this.#locks.run([name], async () => {
       const { point, snapId } = this.registry.findSnapshot(name, snapshot);
       this.#mustNotBeUsed(name, "delete", snapId);
-      await this.#commit([{ type: "delete", id: point }], [{ type: "deleteSnapshot", point }]);
+      await this.vids.run(async (choice) => {
+        // What is read by the vid of this snapshot is read through them from here on.
+        if (this.registry.objects.vids.ofPoint(point) !== undefined) {
+          choice.addChildren(this.store.point(point));
+        }
+        const notes: Note[] = [...choice.notes(), { type: "deleteSnapshot", point }];
+        await this.#commit([{ type: "delete", id: point }], notes);
+      });
     });
   }
 
