@@ -43,7 +43,7 @@ interface Branch {
  */
 export async function snapshotTips(
   requests: readonly SnapshotRequest[],
-  notes: unknown[],
+  record: { notes: unknown[]; along: readonly PointChange[] },
   components: BranchComponents,
 ): Promise<void> {
   const { catalog } = components;
@@ -62,7 +62,7 @@ export async function snapshotTips(
     if (operation.reverted)
       throw new KelpieError("io", "the host's disk failed under the snapshot");
     dropPendingCuts(branches);
-    await catalog.commit({ changes, notes });
+    await catalog.commit({ changes: [...changes, ...record.along], notes: record.notes });
   } catch (error) {
     if (!operation.reverted) revert(branches, components);
     // A checkpoint would keep counts in which what was lost is not free, and nobody would free it later.

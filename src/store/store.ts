@@ -229,11 +229,16 @@ export class Store {
     return this.catalog.commit({ changes, notes });
   }
 
-  /** One snapshot of each tip, all at one moment, in one record. */
-  snapshot(requests: readonly SnapshotRequest[], notes: unknown[]): Promise<void> {
+  /** One snapshot of each tip, all at one moment, in one record, in which `along` happens too. */
+  snapshot(
+    requests: readonly SnapshotRequest[],
+    notes: unknown[],
+    along: readonly PointChange[] = [],
+  ): Promise<void> {
     this.#mustBeOpen();
+    const record = { notes, along };
     return this.#gate.during(() =>
-      holdingTips(requests, () => snapshotTips(requests, notes, this.#branchComponents)),
+      holdingTips(requests, () => snapshotTips(requests, record, this.#branchComponents)),
     );
   }
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { KelpieError } from "../base/errors.ts";
 import { vidNote } from "./objects/vid-table.ts";
+import { vmRecord } from "./vm-record.ts";
 
 /**
  * What catalog records keep for this layer: one note for each thing that happened to a disk. Times are
@@ -28,6 +29,9 @@ const note = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("purge"), point: id }),
   /** Points have vids from here on, for ever. */
   z.strictObject({ type: z.literal("vids"), vids: z.array(vidNote) }),
+  /** A virtual machine is from here on what `record` says. */
+  z.strictObject({ type: z.literal("vm"), record: vmRecord }),
+  z.strictObject({ type: z.literal("forgetVm"), name }),
 ]);
 
 export type Note = z.infer<typeof note>;

@@ -6,6 +6,7 @@ import type { Registry } from "../store/store.ts";
 import { parseSelector, type Selector } from "./names.ts";
 import { type Note, parseNote } from "./notes.ts";
 import { ObjectRegistry, objectsSaved } from "./objects/object-registry.ts";
+import { VmRegistry, vmsSaved } from "./vm-registry.ts";
 
 const working = z.object({
   name: z.string(),
@@ -34,6 +35,8 @@ const saved = z.object({
   discarded: z.array(discarded),
   /** Not there in stores of before Sheepdog. */
   objects: objectsSaved.optional(),
+  /** Not there in stores of before VMs. */
+  vms: vmsSaved.optional(),
 });
 
 export type Working = z.infer<typeof working>;
@@ -52,6 +55,7 @@ export class VdiRegistry implements Registry {
   readonly #byName = new Map<string, SnapshotNote[]>();
   readonly discarded = new Map<number, Discarded>();
   readonly objects = new ObjectRegistry();
+  readonly vms = new VmRegistry();
   readonly #nameOfTip = new Map<number, string>();
 
   load(value: unknown): void {
@@ -61,6 +65,7 @@ export class VdiRegistry implements Registry {
     for (const entry of state.snapshots) this.#addSnapshot(entry);
     for (const entry of state.discarded) this.discarded.set(entry.point, entry);
     if (state.objects !== undefined) this.objects.load(state.objects);
+    if (state.vms !== undefined) this.vms.load(state.vms);
   }
 
   save(): unknown {
@@ -69,6 +74,7 @@ export class VdiRegistry implements Registry {
       snapshots: [...this.#snapshots.values()].map((entry) => ({ ...entry })),
       discarded: [...this.discarded.values()].map((entry) => ({ ...entry })),
       objects: this.objects.save(),
+      vms: this.vms.save(),
     };
   }
 
@@ -171,6 +177,12 @@ export class VdiRegistry implements Registry {
           const deleted = !isNamed && !this.discarded.has(entry.point);
           this.objects.vids.add({ ...entry, deleted });
         }
+        break;
+      case "vm":
+        this.vms.set(note.record);
+        break;
+      case "forgetVm":
+        this.vms.forget(note.name);
         break;
     }
   }

@@ -10,6 +10,16 @@ import { NameLocks } from "./name-locks.ts";
 import { checkName, checkSize, checkTag } from "./names.ts";
 import type { Note } from "./notes.ts";
 import { Vids } from "./objects/vids.ts";
+import { deleteOrphans } from "./orphans.ts";
+import {
+  belongsToVm,
+  cannotWhileUsed,
+  isInUse,
+  isOfVm,
+  mustDiffer,
+  sizeWouldChange,
+  writtenMeanwhile,
+} from "./refusals.ts";
 import { VdiRegistry, type Working } from "./registry.ts";
 import { type KeepDiscarded, Retention } from "./retention.ts";
 import { Volume } from "./volume.ts";
@@ -106,36 +116,52 @@ export class Vdis {
   }
 
   /** One snapshot of each disk, all of one moment, while they are written. */
-  async snapshot(names: readonly string[], tag = ""): Promise<void> {
+  async snapshot(names: readonly string[], tag = "", along: Along = {}): Promise<void> {
     if (tag !== "") checkTag(tag);
     mustDiffer(names);
-    return this.#locks.run(names, async () => {
-      const notes: Note[] = [];
-      const requests = names.map((name) => {
-        const { snapId } = this.registry.find(name);
-        this.#tagMustBeFree(name, tag);
-        const id = this.store.allocateId();
-        notes.push({ type: "snapshot", name, snapId, tag, tip: id });
-        return { tip: this.volume(name).tip, id };
-      });
-      await this.store.snapshot(requests, notes);
-    });
+    const { replacing = [] } = along;
+    return this.#locks.run([...names, ...this.#namesOf(replacing)], () =>
+      this.#deleting(replacing, async (deletion) => {
+        const notes: Note[] = [...deletion.notes];
+        const points: number[] = [];
+        const requests = names.map((name) => {
+          const { snapId, tip } = this.registry.find(name);
+          this.#tagMustBeFree(name, tag, replacing);
+          const id = this.store.allocateId();
+          notes.push({ type: "snapshot", name, snapId, tag, tip: id });
+          points.push(tip);
+          return { tip: this.volume(name).tip, id };
+        });
+        notes.push(...(along.notes?.(points) ?? []));
+        await this.store.snapshot(requests, notes, deletion.changes);
+      }),
+    );
   }
 
   /**
    * Puts a new working VDI on a snapshot of each disk, in one step. Newer snapshots stay, no snapshot is
    * made, and the old working VDI can be brought back until it is purged.
    */
-  async rollback(names: readonly string[], snapshot: string, live: boolean): Promise<void> {
+  rollback(names: readonly string[], snapshot: string, live: boolean): Promise<void> {
+    const targets = names.map((name) => ({ name, snapshot }));
+    return this.rollbackEach(targets, { live, notes: [] });
+  }
+
+  /** The same, to a snapshot of its own for each disk; with notes for the record. */
+  async rollbackEach(
+    targets: readonly { name: string; snapshot: string }[],
+    options: { live: boolean; notes: readonly Note[] },
+  ): Promise<void> {
+    const names = targets.map(({ name }) => name);
     mustDiffer(names);
     return this.#locks.run(names, async () => {
-      const moves = names.map((name) => {
+      const moves = targets.map(({ name, snapshot }) => {
         this.registry.find(name);
         const base = this.point(name, snapshot);
         return { name, to: { kind: "new" as const, base, sizeBytes: base.sizeBytes } };
       });
-      for (const { name, to } of moves) this.#mayMove(name, to.sizeBytes, live);
-      const notes: Note[] = [];
+      for (const { name, to } of moves) this.#mayMove(name, to.sizeBytes, options.live);
+      const notes: Note[] = [...options.notes];
       const requests = moves.map(({ name, to }) => {
         const id = this.store.allocateId();
         notes.push({ type: "replace", name, tip: id, why: "rollback" });
@@ -149,6 +175,8 @@ export class Vdis {
   delete(name: string): Promise<void> {
     return this.#locks.run([name], async () => {
       this.registry.find(name);
+      const vm = this.registry.vms.ofDisk(name);
+      if (vm !== undefined) throw isOfVm(name, vm.name);
       this.#mustNotBeUsed(name, "delete");
       // Made if there is none yet: who opens the disk meanwhile must come to a door that is shut.
       const volume = this.volume(name);
@@ -161,18 +189,57 @@ export class Vdis {
     });
   }
 
-  deleteSnapshot(name: string, snapshot: string): Promise<void> {
-    return this.#locks.run([name], async () => {
-      const { point, snapId } = this.registry.findSnapshot(name, snapshot);
-      this.#mustNotBeUsed(name, "delete", snapId);
-      await this.vids.run(async (choice) => {
-        // What is read by the vid of this snapshot is read through them from here on.
-        if (this.registry.objects.vids.ofPoint(point) !== undefined) {
-          choice.addChildren(this.store.point(point));
-        }
-        const notes: Note[] = [...choice.notes(), { type: "deleteSnapshot", point }];
-        await this.#commit([{ type: "delete", id: point }], notes);
-      });
+  async deleteSnapshot(name: string, snapshot: string): Promise<void> {
+    const { point, snapId } = this.registry.findSnapshot(name, snapshot);
+    const owner = this.registry.vms.ofPoint(point);
+    if (owner !== undefined) throw belongsToVm(`snapshot ${snapId} of "${name}"`, owner);
+    return this.deleteSnapshots([point], []);
+  }
+
+  /** All of them in one record, with notes for it. */
+  async deleteSnapshots(points: readonly number[], notes: readonly Note[]): Promise<void> {
+    return this.#locks.run(this.#namesOf(points), () =>
+      this.#deleting(points, (deletion) =>
+        this.#commit(deletion.changes, [...deletion.notes, ...notes]),
+      ),
+    );
+  }
+
+  /** A record that changes no disk. */
+  note(notes: Note[]): Promise<void> {
+    return this.#commit([], notes);
+  }
+
+  /**
+   * Disks that begin as snapshots, or as the working VDI `now` is at this moment, in one record. What that
+   * one is copied from cannot be seen and goes when it is not needed.
+   */
+  async cloneEach(
+    clones: readonly { point: number; name: string }[],
+    now: { source: string; name: string },
+    notes: readonly Note[],
+  ): Promise<void> {
+    const names = [...clones.map(({ name }) => name), now.name];
+    for (const name of names) checkName(name);
+    mustDiffer(names);
+    const sources = this.#namesOf(clones.map(({ point }) => point));
+    return this.#locks.run([...names, ...sources, now.source], async () => {
+      for (const name of names) this.#mustBeFree(name);
+      const all: Note[] = [];
+      const changes: PointChange[] = [];
+      const { tip: frozen, snapId } = this.registry.find(now.source);
+      const tip = this.store.allocateId();
+      for (const { point, name } of [...clones, { point: frozen, name: now.name }]) {
+        const id = this.store.allocateId();
+        const { sizeBytes } = this.store.point(point);
+        changes.push({ type: "point", id, parent: point, sizeBytes });
+        all.push({ type: "create", name, tip: id });
+      }
+      changes.push({ type: "delete", id: frozen });
+      all.push({ type: "snapshot", name: now.source, snapId, tag: "", tip });
+      all.push({ type: "deleteSnapshot", point: frozen });
+      const request = { tip: this.volume(now.source).tip, id: tip };
+      await this.store.snapshot([request], [...all, ...notes], changes);
     });
   }
 
@@ -264,6 +331,34 @@ export class Vdis {
     }
   }
 
+  /** What a record says that deletes snapshots; `action` makes it, while no vids are given. */
+  async #deleting(
+    points: readonly number[],
+    action: (deletion: { changes: PointChange[]; notes: Note[] }) => Promise<void>,
+  ): Promise<void> {
+    if (points.length === 0) return await action({ changes: [], notes: [] });
+    for (const point of points) {
+      const entry = this.registry.snapshotAt(point);
+      if (entry === undefined) throw new KelpieError("not-found", `snapshot ${point} is gone`);
+      this.#mustNotBeUsed(entry.name, "delete", entry.snapId);
+    }
+    await this.vids.run(async (choice) => {
+      for (const point of points) {
+        // What is read by the vid of this snapshot is read through them from here on.
+        if (this.registry.objects.vids.ofPoint(point) !== undefined) {
+          choice.addChildren(this.store.point(point));
+        }
+      }
+      const notes = points.map((point): Note => ({ type: "deleteSnapshot", point }));
+      const changes = points.map((id): PointChange => ({ type: "delete", id }));
+      await action({ changes, notes: [...choice.notes(), ...notes] });
+    });
+  }
+
+  #namesOf(points: readonly number[]): string[] {
+    return points.flatMap((point) => this.registry.snapshotAt(point)?.name ?? []);
+  }
+
   #commit(changes: PointChange[], notes: Note[]): Promise<void> {
     return this.store.commit(changes, notes);
   }
@@ -320,11 +415,14 @@ export class Vdis {
     throw new KelpieError("exists", `there is a disk "${name}" already`);
   }
 
-  #tagMustBeFree(name: string, tag: string): void {
+  #tagMustBeFree(name: string, tag: string, replacing: readonly number[]): void {
     if (tag !== "" && this.registry.working.has(`${name}@${tag}`)) {
       throw new KelpieError("exists", `there is a disk "${name}@${tag}": the snapshot's export`);
     }
-    if (tag === "" || !this.registry.snapshotsOf(name).some((entry) => entry.tag === tag)) return;
+    const isTaken = this.registry
+      .snapshotsOf(name)
+      .some((entry) => entry.tag === tag && !replacing.includes(entry.point));
+    if (tag === "" || !isTaken) return;
     throw new KelpieError("exists", `disk "${name}" has a snapshot "${tag}" already`);
   }
 
@@ -345,26 +443,15 @@ export class Vdis {
   #mayMove(name: string, sizeBytes: number, live: boolean): void {
     const clients = this.attachments.count(name);
     if (clients === 0) return;
-    if (!live) {
-      throw new KelpieError("busy", `disk "${name}" is in use by ${clientsText(clients)}`, {
-        remedy: "Disconnect them, or use --live if what runs on it can bear the change.",
-      });
-    }
-    if (sizeBytes !== this.point(name).sizeBytes) {
-      throw new KelpieError("busy", `disk "${name}" is in use and its size would change`, {
-        remedy: "Disconnect its clients first.",
-      });
-    }
+    if (!live) throw isInUse(name, clients);
+    if (sizeBytes !== this.point(name).sizeBytes) throw sizeWouldChange(name);
   }
 
   #mustNotBeUsed(name: string, what: string, snapId?: number): void {
     const key = snapId === undefined ? name : attachmentKey(name, snapId);
     const clients = this.attachments.count(key);
     if (clients === 0) return;
-    const whole = snapId === undefined ? `disk "${name}"` : `snapshot ${snapId} of "${name}"`;
-    throw new KelpieError("busy", `cannot ${what} ${whole}: in use by ${clientsText(clients)}`, {
-      remedy: `Disconnect them first; \`kelpie vdi info ${name}\` lists them.`,
-    });
+    throw cannotWhileUsed(what, { name, snapId, clients });
   }
 
   #mayShrink(name: string, shrink: boolean): void {
@@ -377,41 +464,17 @@ export class Vdis {
   }
 }
 
+/** What else is in the record of a snapshot. */
+export interface Along {
+  /** Snapshots that are deleted by it: their tags may be used again. */
+  replacing?: readonly number[];
+  /** Told the points that become the snapshots, in the order of the disks. */
+  notes?: (points: readonly number[]) => Note[];
+}
+
 /** Under which snapshots are listed in `attachments`; a working VDI is under its name. */
 export function attachmentKey(name: string, snapId: number): string {
   return `${name}\0${snapId}`;
-}
-
-/** Points that no name leads to: a flatten that a crash cut off. */
-async function deleteOrphans(store: Store, registry: VdiRegistry): Promise<void> {
-  const named = new Set([...registry.working.values()].map((entry) => entry.tip));
-  const orphans = [...store.state.points.values()].filter(
-    ({ id, deleted }) =>
-      !deleted &&
-      !named.has(id) &&
-      registry.snapshotAt(id) === undefined &&
-      !registry.discarded.has(id),
-  );
-  if (orphans.length === 0) return;
-  await store.commit(
-    orphans.map(({ id }) => ({ type: "delete" as const, id })),
-    [],
-  );
-}
-
-function mustDiffer(names: readonly string[]): void {
-  const twice = names.find((name, at) => names.indexOf(name) !== at);
-  if (twice !== undefined) throw new KelpieError("invalid", `disk "${twice}" is named twice`);
-}
-
-function writtenMeanwhile(name: string): KelpieError {
-  return new KelpieError("busy", `disk "${name}" was written while it was being flattened`, {
-    remedy: "Do it again when nobody uses the disk.",
-  });
-}
-
-function clientsText(count: number): string {
-  return count === 1 ? "1 client" : `${count} clients`;
 }
 
 export type { Working };

@@ -1,0 +1,57 @@
+import { KelpieError } from "../base/errors.ts";
+
+/** Why an operation on disks is refused, and what can be done about it. */
+
+export function mustDiffer(names: readonly string[]): void {
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice !== undefined) throw new KelpieError("invalid", `disk "${twice}" is named twice`);
+}
+
+export function belongsToVm(
+  what: string,
+  owner: { vm: string; snapshot: { id: number; tag: string } },
+): KelpieError {
+  const { vm, snapshot } = owner;
+  return new KelpieError("busy", `${what} is a part of VM "${vm}"'s snapshot "${snapshot.tag}"`, {
+    remedy: `kelpie vm delvm ${vm} ${snapshot.tag} deletes all of it.`,
+  });
+}
+
+export function isOfVm(name: string, vm: string): KelpieError {
+  return new KelpieError("busy", `disk "${name}" is one of VM "${vm}"`, {
+    remedy: `kelpie vm delete ${vm} gives it up; its disks stay.`,
+  });
+}
+
+export function isInUse(name: string, clients: number): KelpieError {
+  return new KelpieError("busy", `disk "${name}" is in use by ${clientsText(clients)}`, {
+    remedy: "Disconnect them, or use --live if what runs on it can bear the change.",
+  });
+}
+
+export function sizeWouldChange(name: string): KelpieError {
+  return new KelpieError("busy", `disk "${name}" is in use and its size would change`, {
+    remedy: "Disconnect its clients first.",
+  });
+}
+
+export function cannotWhileUsed(
+  what: string,
+  used: { name: string; snapId: number | undefined; clients: number },
+): KelpieError {
+  const { name, snapId, clients } = used;
+  const whole = snapId === undefined ? `disk "${name}"` : `snapshot ${snapId} of "${name}"`;
+  return new KelpieError("busy", `cannot ${what} ${whole}: in use by ${clientsText(clients)}`, {
+    remedy: `Disconnect them first; \`kelpie vdi info ${name}\` lists them.`,
+  });
+}
+
+export function writtenMeanwhile(name: string): KelpieError {
+  return new KelpieError("busy", `disk "${name}" was written while it was being flattened`, {
+    remedy: "Do it again when nobody uses the disk.",
+  });
+}
+
+function clientsText(count: number): string {
+  return count === 1 ? "1 client" : `${count} clients`;
+}
