@@ -22,6 +22,8 @@ const snapshot = z.object({
   snapId: z.number(),
   tag: z.string(),
   takenMs: z.number(),
+  /** When it began, as a working VDI; not there in stores of before Sheepdog. */
+  createdMs: z.number().optional(),
 });
 const discarded = z.object({
   name: z.string(),
@@ -148,7 +150,8 @@ export class VdiRegistry implements Registry {
       case "snapshot": {
         const { name, snapId, tag, tip } = note;
         const before = this.#mustHave(name);
-        this.#addSnapshot({ name, point: before.tip, snapId, tag, takenMs: timeMs });
+        const { createdMs } = before;
+        this.#addSnapshot({ name, point: before.tip, snapId, tag, takenMs: timeMs, createdMs });
         this.#putWorking({ name, tip, snapId: snapId + 1, createdMs: timeMs });
         break;
       }

@@ -81,6 +81,22 @@ export class PointMap {
     return chunk;
   }
 
+  /** The page's chunks as they now are, without the chunks themselves; undefined if there is no page. */
+  async loadPage(pageIndex: number): Promise<Page | undefined> {
+    for (;;) {
+      const { root } = this;
+      if (root.pages === undefined) {
+        await this.#nodes.loadRoot(root);
+        continue;
+      }
+      const page = root.pages[pageIndex];
+      if (page === undefined) return undefined;
+      page.used = true;
+      if (page.chunks !== undefined) return page;
+      await this.#nodes.loadPage(page, pageIndex);
+    }
+  }
+
   /** Like `lookup`, but for a page of 1,024 chunks: whether anything can be mapped there. */
   pageIsEmpty(pageIndex: number): boolean {
     return this.root.pages !== undefined && this.root.pages[pageIndex] === undefined;

@@ -1,7 +1,10 @@
+import type { Completion } from "../../base/completion.ts";
 import { Mutex } from "../../base/mutex.ts";
 import type { SnapshotNote } from "../registry.ts";
 import type { Vdis } from "../vdis.ts";
-import { ObjectError, type VdiInfo, type VdiSelector } from "./objects.ts";
+import { InodeReader } from "./inode-reader.ts";
+import { ObjectError, type ObjectId, type VdiInfo, type VdiSelector } from "./objects.ts";
+import { Owners } from "./owners.ts";
 import { VidResolver } from "./vid-resolver.ts";
 import { type Vid, vidCount } from "./vid-table.ts";
 import { defaultSettings } from "./vids.ts";
@@ -11,12 +14,15 @@ export class VdiObjects {
   readonly defaults = defaultSettings;
   readonly #vdis: Vdis;
   readonly #vids: VidResolver;
+  readonly #inodes: InodeReader;
   /** What the original orders over its whole cluster happens one after the other here too. */
   readonly #cluster = new Mutex();
 
   constructor(components: { vdis: Vdis }) {
     this.#vdis = components.vdis;
     this.#vids = new VidResolver(components.vdis);
+    const { registry } = components.vdis;
+    this.#inodes = new InodeReader({ registry, owners: new Owners({ registry }) });
   }
 
   lookup(selector: VdiSelector): Promise<VdiInfo> {
@@ -38,6 +44,12 @@ export class VdiObjects {
       if (kind === "deleted" || kind === "stale") setBit(bitmap, vid);
     }
     return bitmap;
+  }
+
+  read(id: ObjectId, offset: number, target: Uint8Array): Completion<void> {
+    const vid = this.#vids.resolve(id.vid);
+    if (id.kind === "inode") return this.#inodes.read(vid, offset, target);
+    throw new ObjectError("unsupported", `objects of kind ${id.kind} cannot be read yet`);
   }
 
   async #find(selector: VdiSelector): Promise<Vid> {

@@ -1,23 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { openMemoryVdis } from "../../../test/support/memory-vdis.ts";
-import type { VdiSelector } from "./objects.ts";
-import { VdiObjects } from "./vdi-objects.ts";
+import { openMemoryObjects } from "../../../test/support/memory-objects.ts";
 
 const mebibyte = 2 ** 20;
-
-function select(name: string, snapshot: string | number = ""): VdiSelector {
-  const snapId = typeof snapshot === "number" ? snapshot : 0;
-  return { name, tag: typeof snapshot === "string" ? snapshot : "", snapId };
-}
-
-async function open(files?: Parameters<typeof openMemoryVdis>[1]) {
-  const opened = await openMemoryVdis({}, files);
-  const objects = new VdiObjects({ vdis: opened.vdis });
-  const vidOf = async (name: string, snapshot?: string | number) =>
-    (await objects.lookup(select(name, snapshot))).vid;
-  return { ...opened, objects, vidOf };
-}
 
 function vidsIn(bitmap: Uint8Array): number[] {
   const vids: number[] = [];
@@ -28,7 +13,7 @@ function vidsIn(bitmap: Uint8Array): number[] {
 }
 
 test("points of a name have vids from its hash on, in the order of their snap ids", async () => {
-  const { vdis, vidOf } = await open();
+  const { vdis, vidOf } = await openMemoryObjects();
   await vdis.create("test", mebibyte);
   await vdis.snapshot(["test"], "one");
   await vdis.snapshot(["test"], "two");
@@ -45,7 +30,7 @@ test("points of a name have vids from its hash on, in the order of their snap id
 });
 
 test("a selector finds what has the tag or the id; what it misses says what there is", async () => {
-  const { vdis, objects, vidOf } = await open();
+  const { vdis, objects, vidOf } = await openMemoryObjects();
   await vdis.create("a", mebibyte);
   await vdis.snapshot(["a"], "one");
   await vdis.snapshot(["a"], "two");
@@ -67,7 +52,7 @@ test("a selector finds what has the tag or the id; what it misses says what ther
 });
 
 test("colliding names share a run; the last vid is followed by the first", async () => {
-  const { vdis, vidOf } = await open();
+  const { vdis, vidOf } = await openMemoryObjects();
   await vdis.create("05421217", mebibyte);
   await vdis.create("01909709", mebibyte);
   assert.equal(await vidOf("05421217"), 0xffffff);
@@ -78,7 +63,7 @@ test("colliding names share a run; the last vid is followed by the first", async
 });
 
 test("what a clone stands on has its vids before it, whatever its name", async () => {
-  const { vdis, objects, vidOf } = await open();
+  const { vdis, objects, vidOf } = await openMemoryObjects();
   await vdis.create("test", mebibyte);
   await vdis.snapshot(["test"], "s");
   await vdis.clone("test", "s", "Alice");
@@ -102,7 +87,7 @@ test("what a clone stands on has its vids before it, whatever its name", async (
 });
 
 test("the bitmaps list all names' vids, and which of them no name leads to", async () => {
-  const { vdis, objects, vidOf } = await open();
+  const { vdis, objects, vidOf } = await openMemoryObjects();
   await vdis.create("test", mebibyte);
   await vdis.snapshot(["test"], "one");
   await vdis.create("base", mebibyte);
@@ -122,20 +107,20 @@ test("the bitmaps list all names' vids, and which of them no name leads to", asy
 });
 
 test("vids are the same after a restart, a checkpoint or a crash, and never given twice", async () => {
-  const { vdis, files, vidOf } = await open();
+  const { vdis, files, vidOf } = await openMemoryObjects();
   await vdis.create("test", mebibyte);
   await vdis.snapshot(["test"], "one");
   await vidOf("test");
   await vdis.delete("test");
   await vdis.purge();
-  const crashed = await open(files.crashKeepingNothing());
+  const crashed = await openMemoryObjects(files.crashKeepingNothing());
   assert.equal(await crashed.vidOf("test", "one"), 0x7c2b25);
   await crashed.vdis.create("test", mebibyte);
   assert.equal(await crashed.vidOf("test"), 0x7c2b27, "the purged one's is not given again");
   await crashed.vdis.store.checkpoint();
   await crashed.vdis.deleteSnapshot("test", "one");
   await crashed.vdis.close();
-  const again = await open(crashed.files);
+  const again = await openMemoryObjects(crashed.files);
   assert.equal(await again.vidOf("test"), 0x7c2b27);
   await again.vdis.snapshot(["test"], "two");
   assert.equal(await again.vidOf("test"), 0x7c2b28);
@@ -144,7 +129,7 @@ test("vids are the same after a restart, a checkpoint or a crash, and never give
 });
 
 test("lookups at the same time as snapshots never give a vid to two points", async () => {
-  const { vdis, vidOf } = await open();
+  const { vdis, vidOf } = await openMemoryObjects();
   await vdis.create("test", mebibyte);
   const looking = Array.from({ length: 20 }, () => vidOf("test"));
   const taking = (async () => {

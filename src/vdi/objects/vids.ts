@@ -1,9 +1,10 @@
 import { Mutex } from "../../base/mutex.ts";
+import { vdiNameHash } from "../../sheepdog/wire-hash.ts";
 import type { Point } from "../../store/point.ts";
 import type { Store } from "../../store/store.ts";
 import type { Note } from "../notes.ts";
 import type { VdiRegistry } from "../registry.ts";
-import { nameHash } from "./name-hash.ts";
+import { arrayObjectsMax } from "./object-size.ts";
 import { ObjectError, type VdiSettings } from "./objects.ts";
 import { type Vid, type VidNote, vidCount } from "./vid-table.ts";
 
@@ -13,9 +14,6 @@ export const defaultSettings: Readonly<VdiSettings> = {
   copyPolicy: 0,
   blockSizeShift: 22,
 };
-
-/** Data objects of a disk that is not a hyper volume. */
-export const objectsMax = 2 ** 20;
 
 const shiftMax = 31;
 
@@ -157,7 +155,7 @@ export class VidChoice {
   #choose(point: number, name: string): VidNote | undefined {
     if (this.#ofPoint(point) !== undefined) return undefined;
     const { vids } = this.#registry.objects;
-    const vid = vids.free(nameHash(name), (one) => this.#taken.has(one));
+    const vid = vids.free(vdiNameHash(name), (one) => this.#taken.has(one));
     if (vid === undefined) {
       throw new ObjectError("full-vdi", `all ${vidCount - 1} vids of this store are given`);
     }
@@ -190,6 +188,6 @@ export function pointsOf(registry: VdiRegistry, name: string): number[] {
 /** The usual one, or the smallest with which a disk of that size has no more objects than it may. */
 function shiftFor(sizeBytes: number): number {
   let shift = defaultSettings.blockSizeShift;
-  while (shift < shiftMax && sizeBytes > objectsMax * 2 ** shift) shift++;
+  while (shift < shiftMax && sizeBytes > arrayObjectsMax * 2 ** shift) shift++;
   return shift;
 }

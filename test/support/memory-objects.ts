@@ -1,0 +1,42 @@
+import type { MemoryFiles } from "../../sim/memory-files.ts";
+import { decodeInodeEntries, decodeInodeHeader } from "../../src/sheepdog/wire-inode.ts";
+import type { ObjectId, VdiSelector } from "../../src/vdi/objects/objects.ts";
+import { VdiObjects } from "../../src/vdi/objects/vdi-objects.ts";
+import type { VdisSettings } from "../../src/vdi/vdis.ts";
+import { openMemoryVdis } from "./memory-vdis.ts";
+
+/** Disks of a store in memory as Sheepdog's clients see them, with what such a client does. */
+export async function openMemoryObjects(files?: MemoryFiles, settings: Partial<VdisSettings> = {}) {
+  const opened = await openMemoryVdis(settings, files);
+  const { vdis } = opened;
+  const objects = new VdiObjects({ vdis });
+
+  async function vidOf(name: string, snapshot?: string | number): Promise<number> {
+    return (await objects.lookup(select(name, snapshot))).vid;
+  }
+
+  async function header(vid: number) {
+    const bytes = Buffer.alloc(4664);
+    await objects.read(inodeOf(vid), 0, bytes);
+    return decodeInodeHeader(bytes);
+  }
+
+  /** Entries of the inode: who owns each object. */
+  async function owners(vid: number, count: number, first = 0): Promise<number[]> {
+    const bytes = Buffer.alloc(4 * count, 0xee);
+    await objects.read(inodeOf(vid), 4664 + 4 * first, bytes);
+    return [...decodeInodeEntries(bytes)];
+  }
+
+  return { ...opened, objects, vidOf, header, owners };
+}
+
+/** "": the working VDI. A number is a snap id. */
+export function select(name: string, snapshot: string | number = ""): VdiSelector {
+  const snapId = typeof snapshot === "number" ? snapshot : 0;
+  return { name, tag: typeof snapshot === "string" ? snapshot : "", snapId };
+}
+
+export function inodeOf(vid: number): ObjectId {
+  return { kind: "inode", vid, index: 0 };
+}
