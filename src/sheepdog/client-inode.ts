@@ -1,0 +1,75 @@
+import { KelpieError } from "../base/errors.ts";
+import type { SheepdogClient } from "./client.ts";
+import { entriesPerRead } from "./client-limits.ts";
+import {
+  decodeInodeEntries,
+  decodeInodeHeader,
+  type InodeHeader,
+  inodeEntriesAt,
+} from "./wire-inode.ts";
+import { inodeOid } from "./wire-oid.ts";
+import { blockSizeShift, dataObjectsMax } from "./wire-opcodes.ts";
+
+/** What of a header has a meaning; the vids of children behind it have none any more. */
+const headerReadBytes = 572;
+
+/** Throws "unsupported" for what this client cannot be trusted with. */
+export async function readHeader(client: SheepdogClient, vid: number): Promise<InodeHeader> {
+  const bytes = new Uint8Array(headerReadBytes);
+  await client.readObject(inodeOid(vid), 0, bytes);
+  const header = decodeInodeHeader(bytes);
+  // Servers before block sizes could be chosen have 0 here.
+  if (header.blockSizeShift === 0) header.blockSizeShift = blockSizeShift.default;
+  return header;
+}
+
+/** For a point whose data is wanted. */
+export function checkHeader(header: InodeHeader, vid: number): InodeHeader {
+  const { blockSizeShift: shift, name, sizeBytes } = header;
+  const what = `VDI ${vid.toString(16)} ("${name}")`;
+  if (header.storePolicy !== 0) {
+    throw new KelpieError("unsupported", `${what} is a hyper volume, which Kelpie cannot open`);
+  }
+  const isSane =
+    header.vid === vid &&
+    name !== "" &&
+    shift >= blockSizeShift.min &&
+    shift <= blockSizeShift.max &&
+    sizeBytes <= dataObjectsMax * 2 ** shift;
+  if (isSane) return header;
+  throw new KelpieError("io", `${what}: its inode makes no sense`);
+}
+
+/** A point and its map. */
+export interface RemotePoint {
+  header: InodeHeader;
+  /** The vid whose object it is, for each object of the disk; 0: a hole. */
+  entries: Uint32Array;
+}
+
+export async function readPoint(client: SheepdogClient, vid: number): Promise<RemotePoint> {
+  const header = checkHeader(await readHeader(client, vid), vid);
+  const entries = await readEntries(client, vid, { first: 0, count: objectCount(header) });
+  return { header, entries };
+}
+
+/** Objects of a disk. */
+export function objectCount(header: Pick<InodeHeader, "sizeBytes" | "blockSizeShift">): number {
+  return Math.ceil(header.sizeBytes / 2 ** header.blockSizeShift);
+}
+
+/** `data_vdi_id[first]` to `[first + count - 1]`. */
+export async function readEntries(
+  client: SheepdogClient,
+  vid: number,
+  { first, count }: { first: number; count: number },
+): Promise<Uint32Array> {
+  const entries = new Uint32Array(count);
+  for (let done = 0; done < count; done += entriesPerRead) {
+    const some = Math.min(entriesPerRead, count - done);
+    const bytes = new Uint8Array(4 * some);
+    await client.readObject(inodeOid(vid), inodeEntriesAt + 4 * (first + done), bytes);
+    entries.set(decodeInodeEntries(bytes), done);
+  }
+  return entries;
+}

@@ -1,0 +1,98 @@
+import type {
+  Address,
+  Connection,
+  ConnectionHandlers,
+  Listener,
+  Net,
+} from "../../../src/host/net.ts";
+
+/** Where a connection is cut: after so many bytes of all that go one way, over all connections. */
+export interface Cut {
+  direction: "out" | "in";
+  afterBytes: number;
+}
+
+/** A network that cuts one connection, once, in the middle of whatever it carries. */
+export class CutNet implements Net {
+  readonly #net: Net;
+  /** Bytes that still pass before the cut. */
+  #left: { out: number; in: number };
+  cuts = 0;
+  /** What went each way so far. */
+  readonly passed = { out: 0, in: 0 };
+
+  constructor(cut: Cut | undefined, components: { net: Net }) {
+    this.#net = components.net;
+    this.#left = { out: Number.POSITIVE_INFINITY, in: Number.POSITIVE_INFINITY };
+    if (cut !== undefined) this.#left[cut.direction] = cut.afterBytes;
+  }
+
+  /** From now on. */
+  cutAfter({ direction, afterBytes }: Cut): void {
+    this.#left[direction] = afterBytes;
+  }
+
+  listen(address: Address, accept: (connection: Connection) => void): Promise<Listener> {
+    return this.#net.listen(address, accept);
+  }
+
+  async connect(address: Address): Promise<Connection> {
+    return this.#wrap(await this.#net.connect(address));
+  }
+
+  /** How many of `count` bytes pass; fewer than asked for: cut now. */
+  #pass(direction: "out" | "in", count: number): number {
+    const passing = Math.min(count, this.#left[direction]);
+    this.passed[direction] += passing;
+    this.#left[direction] -= passing;
+    if (passing < count) {
+      this.cuts++;
+      this.#left[direction] = Number.POSITIVE_INFINITY;
+    }
+    return passing;
+  }
+
+  #wrap(inner: Connection): Connection {
+    const pass = (direction: "out" | "in", count: number) => this.#pass(direction, count);
+    let isCut = false;
+    return {
+      peer: inner.peer,
+      start(handlers: ConnectionHandlers) {
+        inner.start({
+          data(chunk) {
+            if (isCut) return;
+            const count = pass("in", chunk.length);
+            if (count > 0) handlers.data(chunk.subarray(0, count));
+            if (count === chunk.length) return;
+            isCut = true;
+            inner.destroy();
+          },
+          drain: () => handlers.drain(),
+          close: (error) => handlers.close(error),
+        });
+      },
+      write(chunks) {
+        if (isCut) return false;
+        for (const chunk of chunks) {
+          const count = pass("out", chunk.length);
+          inner.write([chunk.subarray(0, count)]);
+          if (count === chunk.length) continue;
+          isCut = true;
+          inner.end(); // what went before arrives
+          return false;
+        }
+        return true;
+      },
+      get queuedBytes() {
+        return inner.queuedBytes;
+      },
+      release: (chunk, count) => inner.release(chunk, count),
+      cork: () => inner.cork(),
+      uncork: () => inner.uncork(),
+      pause: () => inner.pause(),
+      resume: () => inner.resume(),
+      end: () => inner.end(),
+      destroy: () => inner.destroy(),
+    };
+  }
+}
