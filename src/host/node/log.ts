@@ -1,7 +1,5 @@
 import { pino } from "pino";
-import type { Log } from "../log.ts";
-
-export type LogLevel = pino.LevelWithSilent;
+import type { Log, LogLevel } from "../log.ts";
 
 export interface NodeLogSettings {
   /** The least severe level that is written. "silent" writes nothing. */
@@ -26,6 +24,12 @@ export function createNodeLog(settings: NodeLogSettings): Log {
     out,
   );
   return {
+    get level() {
+      return logger.level as LogLevel;
+    },
+    set level(level: LogLevel) {
+      logger.level = level;
+    },
     debug: (event, fields) => logger.debug(fields ?? {}, event),
     info: (event, fields) => logger.info(fields ?? {}, event),
     warn: (event, fields) => logger.warn(fields ?? {}, event),

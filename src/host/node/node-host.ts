@@ -1,7 +1,8 @@
 import type { Host } from "../host.ts";
+import type { LogLevel } from "../log.ts";
 import { createNodeClock } from "./clock.ts";
 import { createNodeFiles } from "./files.ts";
-import { createNodeLog, type LogLevel } from "./log.ts";
+import { createNodeLog } from "./log.ts";
 import { createNodeNet } from "./net.ts";
 import { createNodeRandom } from "./random.ts";
 import { createNodeTimers } from "./timers.ts";

@@ -1,0 +1,489 @@
+import { ByteQueue } from "../base/byte-queue.ts";
+import { joinBytes } from "../base/bytes.ts";
+import { type Completion, isPending } from "../base/completion.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Connection } from "../host/net.ts";
+import type { Timer, Timers } from "../host/timers.ts";
+import type { ObjectClient } from "../vdi/objects/objects.ts";
+import { endingResult } from "./cluster-operations.ts";
+import { callPayloadBytesMax, payloadBytesDiscardMax, replyBatchBytes } from "./limits.ts";
+import { changeObject, refusalOf } from "./object-requests.ts";
+import type { Answer, Call, Operation, OperationParts } from "./operation.ts";
+import { operations } from "./operations.ts";
+import { resultOf } from "./refusals.ts";
+import type { ReplyWriter } from "./reply-writer.ts";
+import { result } from "./results.ts";
+import {
+  internalOpcodesFrom,
+  internalProtocolVersion,
+  opcode,
+  protocolVersion,
+  requestFlag,
+} from "./wire-opcodes.ts";
+import {
+  decodeObjectFields,
+  decodeRequestPrefix,
+  type ObjectFields,
+  type RequestPrefix,
+  requestBytes,
+} from "./wire-request.ts";
+
+export interface ConnectionSettings {
+  requestsInFlightMax: number;
+  bytesInFlightMax: number;
+  /** How long a request may be there in part without more of it coming. */
+  stalledMs: number;
+  /** How long a peer may take to fetch its last replies and close. */
+  closeMs: number;
+}
+
+export interface ConnectionComponents extends OperationParts {
+  timers: Timers;
+  replies: ReplyWriter;
+}
+
+/** A request that is not answered yet. */
+interface PendingRequest extends Readonly<RequestPrefix> {
+  /** Counted against bytesInFlightMax. */
+  costBytes: number;
+  /** The reply that a read fills in. */
+  reply: Uint8Array | undefined;
+  /** The payload of a write, to be released when the disk is done with it. */
+  payload: readonly Uint8Array[] | undefined;
+}
+
+interface PendingGroup {
+  completion: Promise<void>;
+  requests: PendingRequest[];
+}
+
+const noPayload: readonly Uint8Array[] = [];
+
+/**
+ * The server's side of one connection.
+ *
+ * All requests of an incoming chunk are begun in one go, and the replies of those that complete at
+ * once leave in one write. The rest is answered in the order in which it completes, again gathered.
+ * It stops reading while too much is in flight or the peer does not take its replies.
+ *
+ * When the server closes, what was begun is answered and the rest is not: clients connect again and
+ * send it once more, whereas an error would reach the guest.
+ */
+export class SheepdogConnection {
+  /** Resolves when the connection is closed and no disk is asked for it any more. */
+  readonly done: Promise<void>;
+  readonly client: ObjectClient;
+  readonly #connection: Connection;
+  readonly #settings: ConnectionSettings;
+  readonly #components: ConnectionComponents;
+  readonly #queue: ByteQueue;
+  readonly #replies: ReplyWriter;
+  readonly #request: RequestPrefix = {
+    protocolVersion: 0,
+    opcode: 0,
+    flags: 0,
+    epoch: 0,
+    id: 0,
+    dataLength: 0,
+  };
+  #operation: Operation | undefined;
+  /** Of an object's request. */
+  #fields: ObjectFields | undefined;
+  /** Of any other. */
+  #header = new Uint8Array(0);
+  #settleDone: () => void = () => {};
+  /** Finishing: no more requests are taken. Ended: nor are there replies to come. */
+  #phase: "open" | "finishing" | "ended" | "closed" = "open";
+  #haveHeader = false;
+  #payloadBytes = 0;
+  /** The result for a request that is not begun; its payload is skipped. */
+  #refusal = 0;
+  /** The requests begun last, if they wait. */
+  #newest: PendingGroup | undefined;
+  #inFlight = 0;
+  #inFlightBytes = 0;
+  /** The vid of the last data request, and all there were: who uses a disk is known to it. */
+  #lastVid = 0;
+  readonly #vids = new Set<number>();
+  /** The connection has said that it has enough. */
+  #blocked = false;
+  #paused = false;
+  #pumping = false;
+  #pumpIsDue = false;
+  #requests = 0;
+  #receivedBytes = 0;
+  #stall: Timer | undefined;
+  #linger: Timer | undefined;
+
+  constructor(
+    connection: Connection,
+    settings: ConnectionSettings,
+    components: ConnectionComponents,
+  ) {
+    this.#connection = connection;
+    this.#settings = settings;
+    this.#components = components;
+    this.#replies = components.replies;
+    this.#queue = new ByteQueue((chunk, count) => connection.release(chunk, count));
+    this.client = clientOf(connection.peer);
+    this.done = new Promise((resolve) => {
+      this.#settleDone = resolve;
+    });
+    components.objects.connected(this.client);
+    connection.start({
+      data: (chunk) => this.#data(chunk),
+      drain: () => this.#drain(),
+      close: () => this.#close(),
+    });
+  }
+
+  get requests(): number {
+    return this.#requests;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Begins nothing more; when what is in flight is answered, it ends. */
+  shutdown(): void {
+    if (this.#phase === "open") this.#phase = "finishing";
+    this.#pump();
+  }
+
+  destroy(): void {
+    this.#connection.destroy();
+  }
+
+  #data(chunk: Uint8Array): void {
+    this.#receivedBytes += chunk.length;
+    this.#components.cluster.stat.gatewayReceivedBytes += chunk.length;
+    this.#queue.push(chunk);
+    this.#pump();
+  }
+
+  #drain(): void {
+    this.#blocked = false;
+    this.#pump();
+  }
+
+  #close(): void {
+    this.#phase = "closed";
+    this.#linger?.cancel();
+    this.#stall?.cancel();
+    this.#settleIfDone();
+  }
+
+  #pump(): void {
+    if (this.#pumping) return; // a write may drain at once and call back
+    this.#pumping = true;
+    while (!this.#isStalled() && this.#step()) {
+      if (this.#replies.byteLength >= replyBatchBytes) this.#send();
+    }
+    this.#send();
+    this.#pumping = false;
+    this.#endIfFinished();
+    this.#pauseOrResume();
+    this.#watchForStall();
+  }
+
+  #isStalled(): boolean {
+    return (
+      this.#blocked ||
+      this.#inFlight >= this.#settings.requestsInFlightMax ||
+      this.#inFlightBytes >= this.#settings.bytesInFlightMax ||
+      this.#phase !== "open"
+    );
+  }
+
+  /** Takes one request, or part of one, from the queue. False when there is no more to take. */
+  #step(): boolean {
+    const queue = this.#queue;
+    if (!this.#haveHeader && !this.#takeHeader()) return false;
+    if (this.#refusal !== 0) {
+      const some = Math.min(this.#payloadBytes, queue.byteLength);
+      queue.skip(some);
+      this.#payloadBytes -= some;
+      if (this.#payloadBytes > 0) return false;
+      this.#taken();
+      this.#replies.failure(this.#request, this.#refusal);
+      return true;
+    }
+    if (queue.byteLength < this.#payloadBytes) return false;
+    this.#taken();
+    this.#begin();
+    return true;
+  }
+
+  #taken(): void {
+    this.#haveHeader = false;
+    this.#requests++;
+    this.#components.cluster.stat.gatewayTotal++;
+  }
+
+  #takeHeader(): boolean {
+    const queue = this.#queue;
+    if (!queue.gather(requestBytes)) return false;
+    const [bytes, at] = [queue.head, queue.headOffset];
+    const request = this.#request;
+    decodeRequestPrefix(bytes, at, request);
+    this.#payloadBytes = (request.flags & requestFlag.write) !== 0 ? request.dataLength : 0;
+    if (this.#payloadBytes > payloadBytesDiscardMax) {
+      this.#abort("a request has too long a payload");
+      return false;
+    }
+    this.#operation = operations.get(request.opcode);
+    if (this.#operation?.kind === "object") this.#fields = decodeObjectFields(bytes, at);
+    else this.#header = bytes.slice(at, at + requestBytes);
+    queue.skip(requestBytes);
+    this.#refusal = this.#check();
+    this.#haveHeader = true;
+    return true;
+  }
+
+  /** In the order in which the original checks (facts page, 1.2). */
+  #check(): number {
+    const { opcode: code, protocolVersion: version } = this.#request;
+    const { cluster, objects } = this.#components;
+    const versionFits =
+      code >= internalOpcodesFrom
+        ? version === internalProtocolVersion
+        : version <= protocolVersion;
+    if (!versionFits) return result.versionMismatch;
+    const operation = this.#operation;
+    if (operation === undefined) return result.invalidParameters;
+    const ending = endingResult(cluster.status);
+    if (ending !== undefined) return ending;
+    if (operation.kind === "refused") return operation.result;
+    if (operation.kind !== "object") {
+      return this.#payloadBytes > callPayloadBytesMax ? result.invalidParameters : 0;
+    }
+    try {
+      return refusalOf(this.#request, this.#fields as ObjectFields, objects);
+    } catch (error) {
+      return this.#resultOf(error); // there is no such disk
+    }
+  }
+
+  #begin(): void {
+    const operation = this.#operation as Operation;
+    if (operation.kind === "object") {
+      this.#noteUse();
+      if (this.#request.opcode === opcode.readObject) this.#read();
+      else this.#change();
+      return;
+    }
+    if (operation.kind === "refused") return; // answered before
+    const { prefix, call } = this.#takeCall();
+    const { serial } = this.#components.cluster;
+    const run = () => operation.run(call, this.#components);
+    const answered = operation.kind === "cluster" ? serial.run(run) : run();
+    const done = answered.then((answer) => this.#answer(prefix, answer));
+    this.#track(done, { ...prefix, costBytes: prefix.dataLength });
+  }
+
+  #takeCall(): { prefix: RequestPrefix; call: Call } {
+    const prefix = { ...this.#request };
+    const chunks = this.#queue.take(this.#payloadBytes);
+    // Few and short, and read by many decoders.
+    const payload = joinBytes(chunks).slice();
+    this.#release(chunks);
+    return { prefix, call: { prefix, header: this.#header, payload, client: this.client } };
+  }
+
+  #answer(prefix: RequestPrefix, answer: Answer): void {
+    if (this.#phase !== "closed") this.#replies.answer(prefix, answer);
+  }
+
+  #noteUse(): void {
+    const { oid } = this.#fields as ObjectFields;
+    if (oid === undefined || oid.vid === this.#lastVid || oid.kind !== "data") return;
+    this.#lastVid = oid.vid;
+    if (this.#vids.has(oid.vid)) return;
+    this.#vids.add(oid.vid);
+    this.#components.objects.used(this.client, oid.vid);
+  }
+
+  #read(): void {
+    const replies = this.#replies;
+    const { objects, cluster } = this.#components;
+    const { oid, offset } = this.#fields as ObjectFields;
+    if (oid === undefined) return; // refused before
+    cluster.stat.gatewayReads++;
+    const { dataLength } = this.#request;
+    const target = replies.reserveRead(dataLength);
+    let completion: Completion<void>;
+    try {
+      completion = objects.read(oid, offset, target);
+    } catch (error) {
+      replies.cancelRead();
+      this.#fail(this.#request, error); // the world's failures are the client's to know
+      return;
+    }
+    if (!isPending(completion)) {
+      replies.finishRead(this.#request);
+      return;
+    }
+    const reply = replies.detachRead();
+    this.#track(completion, { ...this.#request, costBytes: dataLength, reply });
+  }
+
+  #change(): void {
+    const { objects } = this.#components;
+    const request = this.#request;
+    const payload = this.#payloadBytes > 0 ? this.#queue.take(this.#payloadBytes) : noPayload;
+    this.#count(request.opcode);
+    let completion: Completion<void>;
+    try {
+      completion = changeObject(request, this.#fields as ObjectFields, { objects, payload });
+    } catch (error) {
+      this.#fail(request, error); // as above
+      this.#release(payload);
+      return;
+    }
+    if (isPending(completion)) {
+      this.#track(completion, { ...request, costBytes: this.#payloadBytes, payload });
+      return;
+    }
+    this.#replies.success(request);
+    this.#release(payload);
+  }
+
+  #count(operation: number): void {
+    const { stat } = this.#components.cluster;
+    if (operation === opcode.flushVdi) stat.gatewayFlushes++;
+    else if (operation === opcode.removeObject) stat.gatewayRemoves++;
+    else stat.gatewayWrites++;
+  }
+
+  /** Requests that one promise answers, as writes that leave in one append, share one reaction. */
+  #track(
+    completion: Promise<void>,
+    request: RequestPrefix & Partial<PendingRequest> & { costBytes: number },
+  ): void {
+    const pending = { reply: undefined, payload: undefined, ...request };
+    this.#inFlight++;
+    this.#inFlightBytes += pending.costBytes;
+    this.#components.cluster.stat.gatewayActive++;
+    if (this.#newest?.completion === completion) {
+      this.#newest.requests.push(pending);
+      return;
+    }
+    const group = { completion, requests: [pending] };
+    this.#newest = group;
+    completion.then(
+      () => this.#finish(group, (done) => this.#succeed(done)),
+      (error: unknown) => this.#finish(group, (failed) => this.#fail(failed, error)),
+    );
+  }
+
+  #finish(group: PendingGroup, answer: (request: PendingRequest) => void): void {
+    if (this.#newest === group) this.#newest = undefined;
+    for (const request of group.requests) {
+      if (this.#phase !== "closed") answer(request);
+      this.#settle(request);
+    }
+  }
+
+  #succeed(request: PendingRequest): void {
+    if (request.reply !== undefined) this.#replies.appendRead(request, request.reply);
+    // Others than objects' have given their answer.
+    else if (request.payload !== undefined) this.#replies.success(request);
+  }
+
+  #settle(pending: PendingRequest): void {
+    if (pending.payload !== undefined) this.#release(pending.payload);
+    this.#inFlight--;
+    this.#inFlightBytes -= pending.costBytes;
+    this.#components.cluster.stat.gatewayActive--;
+    if (this.#phase === "closed") {
+      this.#settleIfDone();
+    } else if (!this.#pumpIsDue) {
+      this.#pumpIsDue = true;
+      // After everything that completes in the same moment, so that it leaves in one write.
+      queueMicrotask(() => {
+        this.#pumpIsDue = false;
+        this.#pump();
+      });
+    }
+  }
+
+  #release(payload: readonly Uint8Array[]): void {
+    for (const chunk of payload) this.#connection.release(chunk, chunk.length);
+  }
+
+  #fail(request: Readonly<RequestPrefix>, error: unknown): void {
+    this.#replies.failure(request, this.#resultOf(error));
+  }
+
+  #resultOf(error: unknown): number {
+    const code = resultOf(error);
+    if (code !== undefined) return code;
+    this.#components.log.error("sheepdog request failed unexpectedly", { error: messageOf(error) });
+    return result.systemError;
+  }
+
+  #send(): void {
+    if (this.#replies.byteLength === 0) return;
+    this.#components.cluster.stat.gatewaySentBytes += this.#replies.byteLength;
+    const chunks = this.#replies.takeAll();
+    if (this.#phase === "ended" || this.#phase === "closed") return; // nobody is there any more
+    if (!this.#connection.write(chunks)) this.#blocked = true;
+    this.#replies.reuse(this.#connection.queuedBytes);
+  }
+
+  #endIfFinished(): void {
+    if (this.#phase !== "finishing" || this.#inFlight > 0) return;
+    this.#phase = "ended";
+    this.#connection.end();
+    // A peer that never reads would keep the connection for ever.
+    const { timers } = this.#components;
+    this.#linger = timers.after(this.#settings.closeMs, () => this.#connection.destroy());
+  }
+
+  #pauseOrResume(): void {
+    // At the end incoming bytes are thrown away, so that the peer's own end is seen.
+    const pause = this.#isStalled() && this.#phase === "open";
+    if (this.#phase !== "open") this.#queue.skip(this.#queue.byteLength);
+    if (pause === this.#paused) return;
+    this.#paused = pause;
+    if (pause) this.#connection.pause();
+    else this.#connection.resume();
+  }
+
+  /** One timer at a time, looked at only when it is due: most requests come in more than one piece. */
+  #watchForStall(): void {
+    const isPartial = this.#haveHeader || this.#queue.byteLength > 0;
+    if (!isPartial || this.#stall !== undefined || this.#phase !== "open") return;
+    const receivedBytes = this.#receivedBytes;
+    this.#stall = this.#components.timers.after(this.#settings.stalledMs, () => {
+      this.#stall = undefined;
+      // While it is paused, it is we who let it wait.
+      if (receivedBytes === this.#receivedBytes && !this.#paused && this.#phase === "open") {
+        this.#abort("a request was begun and not sent to its end");
+      } else {
+        this.#watchForStall();
+      }
+    });
+  }
+
+  #abort(reason: string): void {
+    const { log } = this.#components;
+    log.warn("sheepdog connection dropped", { peer: this.client.peer, reason });
+    this.#send();
+    this.#phase = "ended";
+    this.#connection.destroy();
+  }
+
+  #settleIfDone(): void {
+    if (this.#inFlight > 0) return;
+    this.#components.objects.disconnected(this.client);
+    this.#settleDone();
+  }
+}
+
+/** "10.0.0.3:40312", "[::1]:40312", or anything else for what has no address. */
+function clientOf(peer: string): ObjectClient {
+  const match = /^\[?(.*?)\]?:(\d+)$/.exec(peer);
+  return { peer, host: match?.[1] ?? "", port: Number(match?.[2] ?? 0) };
+}
