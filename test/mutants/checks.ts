@@ -17,18 +17,20 @@ const always =
     patterns;
 
 /**
- * From what takes a second to what takes half a minute and more. None that depends on how fast the
- * machine is: what fails there may have failed for lack of time.
+ * From what takes a second to what takes half a minute and more; simulation, whose turn comes in any
+ * case, before what it may make superfluous. None that depends on how fast the
+ * machine is: what fails there may have failed for lack of time. Nor the digests of worlds, which any
+ * change of what the source does makes different, a bug or not.
  */
 export const checks: readonly Check[] = [
   { name: "beside", patterns: (file) => [file.replace(/\.ts$/, "")] },
+  { name: "simulation", patterns: always("test/mutants/many-worlds") },
   { name: "folder", patterns: (file) => [`${dirname(file)}/*`] },
   { name: "stories", patterns: always("test/store/found-*", "test/fail-at-n/found") },
   { name: "missing sync", patterns: always("test/crash/missing-sync") },
   { name: "conformance", patterns: always("test/conformance/*", "test/formats/*") },
   { name: "layer", patterns: (file) => [`${layerOf(file)}/**/*`] },
   { name: "store and vdi", patterns: always("src/store/*", "src/vdi/*") },
-  { name: "simulation", patterns: always("test/mutants/many-worlds") },
   { name: "fail at n", patterns: always("test/fail-at-n/*") },
   { name: "crash points", patterns: always("test/crash-points/*") },
   { name: "fuzz", patterns: always("test/fuzz/*") },
@@ -44,7 +46,7 @@ export function checksFor(
   const chosen = checks.filter(({ name }) => only === undefined || only.includes(name));
   return chosen.flatMap(({ name, patterns }) => {
     const found = patterns(mutated).flatMap((pattern) =>
-      // The worlds are a test of their own that npm test does not run.
+      // The worlds are no test of npm test: see simulate.ts.
       globSync(`${pattern}{.test,}.ts`, { cwd: directory })
         .filter((path) => path.endsWith(".test.ts") || path === manyWorlds)
         .sort(),

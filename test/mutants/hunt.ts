@@ -2,13 +2,17 @@ import { runTestFile } from "../../scripts/test-file.ts";
 import { checksFor } from "./checks.ts";
 import type { Mutant } from "./mutant.ts";
 import type { ScratchCheckout } from "./scratch-checkout.ts";
+import { type Simulation, simulate } from "./simulate.ts";
 
 export interface Hunt {
   name: string;
-  /** What found it: the kind of check, the test file, the first test that failed. */
+  /** The first check that found it: its kind, the test file, the first test that failed. */
   foundBy: { check: string; path: string; test: string } | undefined;
+  /** From planting it until that, on the clock. */
   seconds: number;
   filesRun: number;
+  /** What simulation alone makes of it. Undefined where that was not asked for. */
+  simulation: Simulation | undefined;
 }
 
 /** A bug that makes a test hang is found too, but not waited for: none takes so long by itself. */
@@ -20,7 +24,7 @@ export interface HuntSettings {
   only?: readonly string[] | undefined;
 }
 
-/** Runs one check after the other on a copy that has the bug, until one fails. */
+/** Runs one check after the other on a copy that has the bug, until one fails; and simulation alone. */
 export async function hunt(
   mutant: Mutant,
   scratch: ScratchCheckout,
@@ -49,17 +53,36 @@ async function runChecks(
   { signal, only }: HuntSettings,
 ): Promise<Hunt> {
   const startMs = performance.now();
-  let filesRun = 0;
-  let foundBy: Hunt["foundBy"];
+  const result: Hunt = {
+    name,
+    foundBy: undefined,
+    seconds: 0,
+    filesRun: 0,
+    simulation: undefined,
+  };
+  const found = (foundBy: Hunt["foundBy"]): void => {
+    result.foundBy ??= foundBy;
+    result.seconds = (performance.now() - startMs) / 1000;
+  };
   const { directory } = scratch;
   for (const { check, path } of checksFor(file, { directory, only })) {
     if (signal.aborted) break;
-    filesRun++;
-    const result = await runTestFile(path, { limitMs, nodeOptions: [], signal, directory });
-    const failed = result.reports.find(({ event }) => event === "fail");
-    if (failed === undefined && result.complaint === undefined) continue;
-    foundBy = { check, path, test: failed?.name ?? result.complaint ?? "" };
-    break;
+    const isSimulation = check === "simulation";
+    // It has its turn whatever has found the bug: what it finds is a promise of its own.
+    if (result.foundBy !== undefined && !isSimulation) continue;
+    if (isSimulation) {
+      result.simulation = await simulate(scratch, signal);
+      const { failure } = result.simulation;
+      if (failure !== undefined && result.foundBy === undefined)
+        found({ check, path, test: failure });
+      continue;
+    }
+    result.filesRun++;
+    const ran = await runTestFile(path, { limitMs, nodeOptions: [], signal, directory });
+    const failed = ran.reports.find(({ event }) => event === "fail");
+    if (failed === undefined && ran.complaint === undefined) continue;
+    found({ check, path, test: failed?.name ?? ran.complaint ?? "" });
   }
-  return { name, foundBy, seconds: (performance.now() - startMs) / 1000, filesRun };
+  if (result.foundBy === undefined) found(undefined);
+  return result;
 }

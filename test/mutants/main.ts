@@ -1,17 +1,24 @@
 /**
  * npm run mutants: plants bugs in a copy of the checkout, one at a time, and runs the tests on it, the
- * fastest first, until one fails. A bug that nobody finds is a missing test.
+ * fastest first, until one fails; and a minute of simulation, whatever has found it. A bug that nobody
+ * finds is a missing test.
  *
  *     npm run mutants                       all of them, and once a copy without any
- *     npm run mutants -- --only=snapshot    those with this in their name or file
+ *     npm run mutants -- --only=snapshot    those with this in their name or file; "unseen" are those
+ *                                           chosen by somebody who had not seen the tests
  *     npm run mutants -- --checks=beside,simulation   by these checks only: see checks.ts
  *     npm run mutants -- --json             the table for programs
+ *     npm run mutants -- --results=FILE     keeps each result there, and skips what it has already
+ *     npm run mutants -- --results=FILE --write   puts the table of them into docs/testing.md; no hunts
  */
 import { writeSync } from "node:fs";
+import { join } from "node:path";
 import { allMutants } from "./all-mutants.ts";
 import { type Hunt, type HuntSettings, hunt, huntNothing } from "./hunt.ts";
 import type { Mutant } from "./mutant.ts";
-import { ScratchCheckout } from "./scratch-checkout.ts";
+import { commitOf, keepResult, readResults, writeTable } from "./results.ts";
+import { checkout, ScratchCheckout } from "./scratch-checkout.ts";
+import { unseenMutants } from "./unseen.ts";
 
 /** Copies that are tested at the same time. */
 const atOnceMax = 2;
@@ -21,21 +28,36 @@ const nothing = "no bug at all";
 async function main(args: string[]): Promise<number> {
   const only = optionOf(args, "only");
   const isJson = args.includes("--json");
-  const chosen = allMutants.filter(
-    ({ name, file }) => only === undefined || name.includes(only) || file.includes(only),
-  );
+  const resultsPath = optionOf(args, "results");
+  const known = resultsPath === undefined ? [] : readResults(resultsPath);
+  if (args.includes("--write")) {
+    writeTable(known);
+    return 0;
+  }
+  const chosen = allMutants.filter((mutant) => only === undefined || isNamed(mutant, only));
   if (chosen.length === 0) {
     console.error(`no planted bug has "${only}" in its name or file`);
     return 1;
   }
   const controller = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => controller.abort());
-  const hunts = await huntAll(chosen, only === undefined, {
+  const isKnown = (name: string) => known.some((result) => result.name === name);
+  const queue: (Mutant | undefined)[] = chosen.filter(({ name }) => !isKnown(name));
+  if (only === undefined && !isKnown(nothing)) queue.unshift(undefined);
+  const commit = resultsPath === undefined ? "" : commitOf();
+  const hunts = await huntAll(queue, {
     signal: controller.signal,
     only: optionOf(args, "checks")?.split(","),
-    tell: isJson ? () => {} : (line) => console.log(line),
+    tell: (done) => {
+      if (!isJson) console.log(rowOf(done));
+      if (resultsPath !== undefined) keepResult(resultsPath, { ...done, commit });
+    },
   });
   if (controller.signal.aborted) return 130;
+  return summarize([...known, ...hunts], isJson);
+}
+
+function summarize(hunts: readonly Hunt[], isJson: boolean): number {
   // At once, however long it is: a pipe may take only a part of it later.
   if (isJson) writeSync(1, `${JSON.stringify(hunts, undefined, 2)}\n`);
   const bugs = hunts.filter(({ name }) => name !== nothing);
@@ -48,19 +70,22 @@ async function main(args: string[]): Promise<number> {
   return found.length === bugs.length && wrong === undefined ? 0 : 1;
 }
 
+function isNamed(mutant: Mutant, only: string): boolean {
+  if (only === "unseen") return unseenMutants.includes(mutant);
+  return mutant.name.includes(only) || mutant.file.includes(only);
+}
+
 function optionOf(args: readonly string[], name: string): string | undefined {
   const start = `--${name}=`;
   return args.find((arg) => arg.startsWith(start))?.slice(start.length);
 }
 
 async function huntAll(
-  mutants: readonly Mutant[],
-  withNothing: boolean,
-  parts: HuntSettings & { tell: (line: string) => void },
+  queue: (Mutant | undefined)[],
+  parts: HuntSettings & { tell: (done: Hunt) => void },
 ): Promise<Hunt[]> {
   const { signal, tell } = parts;
   const hunts: Hunt[] = [];
-  const queue: (Mutant | undefined)[] = [...(withNothing ? [undefined] : []), ...mutants];
   const worker = async () => {
     const scratch = new ScratchCheckout();
     try {
@@ -72,7 +97,7 @@ async function huntAll(
           : hunt(mutant, scratch, parts));
         if (signal.aborted) return;
         hunts.push(done);
-        tell(rowOf(done));
+        tell(done);
       }
     } finally {
       scratch.remove();
@@ -82,12 +107,20 @@ async function huntAll(
   return hunts;
 }
 
-function rowOf({ name, foundBy, seconds, filesRun }: Hunt): string {
+function rowOf({ name, foundBy, seconds, filesRun, simulation }: Hunt): string {
   const by =
     foundBy === undefined
       ? `${name === nothing ? "passes" : "NOT FOUND"}, ${filesRun} files`
       : `${foundBy.check}: ${foundBy.path}: ${foundBy.test}`;
-  return `${seconds.toFixed(1).padStart(6)} s  ${name.padEnd(68)}  ${by}`;
+  const alone =
+    simulation === undefined
+      ? ""
+      : simulation.failure === undefined
+        ? `; no world of ${simulation.worlds}`
+        : `; world ${simulation.worlds}, ${simulation.seconds.toFixed(1)} s`;
+  return `${seconds.toFixed(1).padStart(6)} s  ${name.padEnd(68)}  ${by}${alone}`;
 }
 
+// Hundreds of processes load much the same files: what one has compiled the others need not.
+process.env.NODE_COMPILE_CACHE ??= join(checkout, "node_modules/.cache/mutants");
 process.exitCode = await main(process.argv.slice(2));

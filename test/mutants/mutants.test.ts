@@ -7,6 +7,7 @@ import { allMutants } from "./all-mutants.ts";
 import { hunt } from "./hunt.ts";
 import { plant } from "./mutant.ts";
 import { checkout, ScratchCheckout } from "./scratch-checkout.ts";
+import { tableText } from "./table.ts";
 
 /** Of several layers, each found in a second by the test beside its file. */
 const samples = [
@@ -30,9 +31,8 @@ for (const name of samples) {
     const mutant = allMutants.find((candidate) => candidate.name === name) ?? assert.fail();
     const before = readFileSync(join(checkout, mutant.file), "utf8");
     scratch ??= new ScratchCheckout();
-    const { foundBy } = await hunt(mutant, scratch, { signal });
+    const { foundBy } = await hunt(mutant, scratch, { signal, only: ["beside"] });
     assert.ok(foundBy !== undefined);
-    assert.equal(foundBy.check, "beside");
     const { directory } = scratch;
     const without = await runTestFile(foundBy.path, {
       limitMs: 60_000,
@@ -45,3 +45,42 @@ for (const name of samples) {
     assert.equal(readFileSync(join(checkout, mutant.file), "utf8"), before);
   });
 }
+
+test("simulation of a copy says how many worlds it took, and which failed", async () => {
+  const name = "a flush is answered for batches that came during its sync";
+  const mutant = allMutants.find((candidate) => candidate.name === name) ?? assert.fail();
+  scratch ??= new ScratchCheckout();
+  const { foundBy, simulation } = await hunt(mutant, scratch, { signal, only: ["simulation"] });
+  assert.equal(foundBy?.check, "simulation");
+  assert.ok(simulation !== undefined && simulation.failure !== undefined);
+  assert.ok(simulation.worlds >= 1 && simulation.seconds > 0 && simulation.seconds < 60);
+});
+
+test("the table of results says what nobody found, and how long simulation took", () => {
+  const base = { filesRun: 3, commit: "1234567" };
+  const text = tableText([
+    {
+      ...base,
+      name: "late",
+      foundBy: undefined,
+      seconds: 90,
+      simulation: { worlds: 400, seconds: 60, failure: undefined },
+    },
+    {
+      ...base,
+      name: "early",
+      foundBy: { check: "beside", path: "src/store/tip.test.ts", test: "a test" },
+      seconds: 1.04,
+      simulation: { worlds: 7, seconds: 2.5, failure: "something is wrong" },
+    },
+  ]);
+  assert.match(text, /Of 2 planted bugs 1 were found at 1234567/);
+  assert.match(text, /found 1, the slowest after 7 worlds and 2\.5 s/);
+  const rows = text
+    .split("\n")
+    .filter((line) => line.startsWith("| late") || line.startsWith("| early"));
+  assert.deepEqual(rows, [
+    "| early | `store/tip` | 1.0 | 7 worlds, 2.5 s |",
+    "| late | **nothing** | 90.0 | not in 400 worlds |",
+  ]);
+});

@@ -1,0 +1,44 @@
+import { execFileSync } from "node:child_process";
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Hunt } from "./hunt.ts";
+import { checkout } from "./scratch-checkout.ts";
+import { tableText } from "./table.ts";
+
+/** A hunt, and of which commit the source was. */
+export interface Result extends Hunt {
+  commit: string;
+}
+
+const documentPath = join(checkout, "docs/testing.md");
+const begin = "<!-- npm run mutants -- --write writes what follows -->\n";
+const end = "<!-- and this ends it -->\n";
+
+/** The commit of the checkout, with a plus sign if its files are not quite those. */
+export function commitOf(): string {
+  const git = (...args: string[]): string =>
+    execFileSync("git", args, { cwd: checkout, encoding: "utf8" }).trim();
+  const hasChanges = git("status", "--porcelain", "src", "sim", "test", "scripts") !== "";
+  return git("rev-parse", "--short=7", "HEAD") + (hasChanges ? "+" : "");
+}
+
+/** Hunts that are kept in a file, a line of JSON each, so that many hours of them can be done in parts. */
+export function readResults(path: string): Result[] {
+  if (!existsSync(path)) return [];
+  const lines = readFileSync(path, "utf8").split("\n");
+  return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Result);
+}
+
+export function keepResult(path: string, result: Result): void {
+  appendFileSync(path, `${JSON.stringify(result)}\n`);
+}
+
+/** Puts the table of these hunts into docs/testing.md. */
+export function writeTable(results: readonly Result[]): void {
+  const text = readFileSync(documentPath, "utf8");
+  const [before = "", rest] = text.split(begin);
+  const after = rest?.split(end)[1];
+  if (after === undefined)
+    throw new Error(`${documentPath} has no place for the table: "${begin}"`);
+  writeFileSync(documentPath, `${before}${begin}\n${tableText(results)}\n${end}${after}`);
+}

@@ -1,0 +1,55 @@
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import type { ScratchCheckout } from "./scratch-checkout.ts";
+
+/** What test/mutants/many-worlds.ts prints: as a world begins, or as it has failed. */
+export interface WorldLine {
+  seed: number;
+  /** Processor time until then. */
+  elapsedMs: number;
+  failure?: string;
+}
+
+/** What a minute of simulation made of a copy. */
+export interface Simulation {
+  /** Worlds that ran; if one failed, it is the last. */
+  worlds: number;
+  /** Processor time, of one core, of all of them. */
+  seconds: number;
+  /** Undefined if all was well. */
+  failure: string | undefined;
+}
+
+/** A world that does not end is a failure as well: the worlds are not let run on for longer. */
+const limitMs = 300_000;
+
+/** Runs worlds on a copy until one fails or a minute of processor time is over. */
+export async function simulate(
+  { directory }: ScratchCheckout,
+  signal: AbortSignal,
+): Promise<Simulation> {
+  const child = spawn(process.execPath, ["test/mutants/many-worlds.ts"], {
+    cwd: directory,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const kill = () => child.kill("SIGKILL");
+  signal.addEventListener("abort", kill);
+  const timer = setTimeout(kill, limitMs);
+  let last: WorldLine = { seed: 0, elapsedMs: 0 };
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    last = JSON.parse(line) as WorldLine;
+  });
+  let complaint = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    complaint += chunk.toString();
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", resolve);
+  });
+  clearTimeout(timer);
+  signal.removeEventListener("abort", kill);
+  const { seed, elapsedMs, failure } = last;
+  const died = code === 0 ? undefined : `ends with ${code ?? "a world that hangs"}: ${complaint}`;
+  return { worlds: seed, seconds: elapsedMs / 1000, failure: failure ?? died };
+}
