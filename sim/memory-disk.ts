@@ -42,13 +42,20 @@ export type Crash =
  * A tree of files on a disk of a given size. Knows names and space, not handles, faults or locks.
  */
 export class MemoryDisk {
-  readonly capacityBytes: number;
+  /** May be changed: whoever shares the disk takes room, or makes some. */
+  capacityBytes: number;
+  /** Writes that did not fit, so far. */
+  refusals = 0;
   #root = new MemoryDirectory();
   #changes: Change[] = [];
   #usedBytes = 0;
 
   constructor(capacityBytes: number) {
     this.capacityBytes = capacityBytes;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
   }
 
   get freeBytes(): number {
@@ -152,6 +159,7 @@ export class MemoryDisk {
     file.write(bytes.subarray(0, fitting), position);
     this.#usedBytes += file.allocatedBytes - before;
     if (fitting < bytes.byteLength) {
+      this.refusals++;
       throw new KelpieError("no-space", "write: no space left on the memory disk");
     }
   }

@@ -60,6 +60,19 @@ describe("faults, space and counts of memory files", () => {
     assert.equal((await files.space("/")).freeBytes, 40_960);
   });
 
+  it("have the room that is left to them now, and count what does not fit", async () => {
+    const files = new MemoryFiles();
+    const handle = await create(files, "/a", "data");
+    files.leaveRoom(files.fullness.usedBytes);
+    await fails("no-space", async () => handle.write([text("more")], 4096));
+    await handle.write([text("DATA")], 0);
+    assert.deepEqual(files.fullness, { usedBytes: 4096, refusals: 1 });
+    files.leaveRoom(2 ** 20);
+    await handle.write([text("more")], 4096);
+    assert.deepEqual(files.fullness, { usedBytes: 8192, refusals: 1 });
+    assert.equal((await files.space("/")).freeBytes, 2 ** 20 - 8192);
+  });
+
   it("know the free space after a crash", async () => {
     const files = new MemoryFiles({ capacityBytes: 40_960 });
     await (await create(files, "/a", "kept")).sync();

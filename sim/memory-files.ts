@@ -70,6 +70,17 @@ export class MemoryFiles implements Files {
     return { namelessBytes, openHandles };
   }
 
+  /** What contents take, and how many writes did not fit. */
+  get fullness(): { usedBytes: number; refusals: number } {
+    const { usedBytes, refusals } = this.#disk;
+    return { usedBytes, refusals };
+  }
+
+  /** Somebody else who uses the disk leaves so much room for files; none if they take more. */
+  leaveRoom(capacityBytes: number): void {
+    this.#disk.capacityBytes = capacityBytes;
+  }
+
   fail(fault: Fault): void {
     this.#faults.add(fault);
   }

@@ -1,6 +1,7 @@
 import { isKelpieError, messageOf } from "../../src/base/errors.ts";
 import type { SeededRandom } from "../random.ts";
 import { chooseOperation, createOperation, type Operation } from "./operations.ts";
+import { mayGiveUp } from "./plan.ts";
 import type { World } from "./world.ts";
 
 /** Does structural things to disks, one after the other, while guests use them. */
@@ -16,13 +17,14 @@ export class Actor {
   }
 
   async run(operations: number): Promise<void> {
-    const { scheduler, machine } = this.#world;
+    const { scheduler, machine, plan } = this.#world;
     for (let count = 0; count < operations; count++) {
       await scheduler.sleep(this.#random.below(400) / 8);
       const choice = this.#random.below(12);
       if (choice === 0) await this.#background("checkpoint", () => machine.vdis.store.checkpoint());
       else if (choice === 1) await this.#background("clean", () => machine.vdis.store.clean());
       else if (choice === 2) machine.cut();
+      else if (choice === 3 && plan.roomBytes !== undefined) this.#changeRoom(plan.roomBytes);
       else {
         const operation = chooseOperation(this.#world, this.#random);
         if (operation !== undefined) await this.#operate(operation);
@@ -47,7 +49,7 @@ export class Actor {
     } catch (error) {
       if (machine.crashed !== undefined) return;
       trace.note(`${this.name}: ${kind} failed`);
-      if (machine.faults.count === 0) this.#world.fail(`${kind}: ${messageOf(error)}`, error);
+      if (!this.#world.explains(error)) this.#world.fail(`${kind}: ${messageOf(error)}`, error);
     }
     background.splice(background.indexOf(kind), 1);
   }
@@ -87,17 +89,22 @@ export class Actor {
     operations.set(operation.kind, (operations.get(operation.kind) ?? 0) + 1);
   }
 
+  /** Somebody else takes some of the host's disk, or makes room. */
+  #changeRoom(choices: readonly number[]): void {
+    this.#world.machine.leaveRoom(choices[this.#random.below(choices.length)]);
+  }
+
   #perhapsCrash(callsMax: number): void {
     if (this.#random.below(12) === 0)
       this.#world.machine.crashWithin(1 + this.#random.below(callsMax));
   }
 
   #mayFail(error: unknown, what: string): void {
-    const { machine, plan } = this.#world;
+    const { plan } = this.#world;
     if (isKelpieError(error, "busy")) return;
     // What was discarded may have been given up in the meantime.
-    if (isKelpieError(error, "not-found") && plan.keepDiscarded !== undefined) return;
-    if (isKelpieError(error) && machine.faults.count > 0) return;
+    if (isKelpieError(error, "not-found") && mayGiveUp(plan)) return;
+    if (this.#world.explains(error)) return;
     this.#world.fail(`${what}: ${messageOf(error)}`, error);
   }
 }

@@ -258,8 +258,9 @@ export class Guest {
     const { machine } = this.#world;
     if (machine.crashed !== undefined) return false;
     if (isKelpieError(error, "closed")) return false;
-    const isExplained = isKelpieError(error) && (machine.faults.count > 0 || machine.cuts > 0);
-    if (!isExplained) this.#world.fail(`${this.name}: ${what}: ${messageOf(error)}`, error);
+    const isCut = isKelpieError(error) && machine.cuts > 0;
+    if (!isCut && !this.#world.explains(error))
+      this.#world.fail(`${this.name}: ${what}: ${messageOf(error)}`, error);
     return machine.cuts === 0;
   }
 }

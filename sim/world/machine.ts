@@ -61,7 +61,10 @@ export class Machine {
   #calls = 0;
   #crashAt: number;
   /** The kind of the fault that was met last. */
-  lastFault: FaultKind | "cut" | "none" = "none";
+  lastFault: FaultKind | "cut" | "full" | "none" = "none";
+  #refusals = 0;
+  /** The host's disk may be full, or may have been until a moment ago. */
+  isTight = false;
   crashed: Crashed | undefined;
   /** Connections that were cut, ever: then an answer may be missing. */
   cuts = 0;
@@ -192,9 +195,31 @@ export class Machine {
     return this.crashed;
   }
 
+  /** Somebody else who uses the host's disk leaves this much room; all there is by default. */
+  leaveRoom(bytes: number = diskBytes): void {
+    const { usedBytes } = this.files.fullness;
+    this.files.leaveRoom(usedBytes + bytes);
+    this.#parts.trace.note(`${bytes} bytes of the disk are free`);
+    if (bytes < diskBytes) this.isTight = true;
+  }
+
+  /** Writes that did not fit, since the machine was started. */
+  get refusals(): number {
+    return this.files.fullness.refusals;
+  }
+
+  #noteRefusals(): void {
+    if (this.refusals === this.#refusals) return;
+    this.#refusals = this.refusals;
+    this.lastFault = "full";
+    this.#parts.trace.note("the disk is full");
+    this.crashWithin(this.#parts.crash.afterFault);
+  }
+
   #before(event: OperationEvent): void | Promise<void> {
     const { crash, plan } = this.#parts;
     if (this.crashed !== undefined) return;
+    this.#noteRefusals();
     this.#calls++;
     if (this.#calls >= this.#crashAt) return this.crash(crash.kind, siteOf(event));
     if (event.operation === "tryRead") return this.#chance(4) ? Promise.resolve() : undefined;
@@ -203,6 +228,7 @@ export class Machine {
 
   #after(event: OperationEvent): void | Promise<void> {
     if (this.crashed !== undefined) return;
+    this.#noteRefusals();
     return this.#hold(event, 13, "answer of ");
   }
 
@@ -233,6 +259,9 @@ export class Machine {
     return this.#parts.random.below(of) === 0;
   }
 }
+
+/** As good as without end. */
+const diskBytes = 2 ** 30;
 
 /** What mostly completes without waiting. */
 const quick = new Set<FileOperation>(["write", "read", "size"]);

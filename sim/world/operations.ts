@@ -12,6 +12,7 @@ import {
   tipOn,
 } from "./disks.ts";
 import { ModelTip, type Moment } from "./model.ts";
+import { mayGiveUp } from "./plan.ts";
 import type { World } from "./world.ts";
 
 /** Something structural that an actor does: it is done, or it is not. */
@@ -283,7 +284,7 @@ const deleteSnapshot: Make = (world, random) => {
 };
 
 const purge: Make = ({ model, plan }) => {
-  const retention = plan.keepDiscarded;
+  const isSole = !mayGiveUp(plan);
   const entries = model.discarded.filter(({ isBusy }) => !isBusy);
   const first = entries[0];
   if (first === undefined) return undefined;
@@ -297,10 +298,10 @@ const purge: Make = ({ model, plan }) => {
     run: (vdis) => vdis.purge(first.name),
     // Those that grew too old meanwhile are gone in any case.
     isDone: (vdis) =>
-      retention === undefined
+      isSole
         ? allOrNone(points, (point) => !vdis.registry.discarded.has(point))
         : points.every((point) => !vdis.registry.discarded.has(point)),
-    mayDoNothing: retention !== undefined,
+    mayDoNothing: !isSole,
     begin: () => {
       for (const entry of mine) entry.isBusy = true;
     },

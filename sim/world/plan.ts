@@ -2,6 +2,11 @@ import type { StoreSettings } from "../../src/store/store.ts";
 import type { KeepDiscarded } from "../../src/vdi/retention.ts";
 import type { Chooser } from "../random.ts";
 
+/** Whether discarded tips may go by themselves: too old, or in the way when the disk is full. */
+export function mayGiveUp({ keepDiscarded, roomBytes }: WorldPlan): boolean {
+  return keepDiscarded !== undefined || roomBytes !== undefined;
+}
+
 /** Everything about a world that is decided before it begins. */
 export interface WorldPlan {
   disks: number;
@@ -13,13 +18,18 @@ export interface WorldPlan {
   /** Of 16 calls so many complete at once, and so many of the others later than the rest. */
   atOnce: number;
   late: number;
-  store: Pick<StoreSettings, "segmentBytesMax" | "syncBytes" | "mapBytesMax" | "maintenance">;
+  store: Pick<
+    StoreSettings,
+    "segmentBytesMax" | "syncBytes" | "mapBytesMax" | "maintenance" | "reserveBytes"
+  >;
   keepDiscarded: KeepDiscarded | undefined;
+  /** While the machine runs somebody else fills the disk, and leaves one of these in bytes at a time. */
+  roomBytes: number[] | undefined;
 }
 
 export function planWorld(chooser: Chooser): WorldPlan {
   const one = <T>(...choices: T[]): T => choices[chooser.below(choices.length)] as T;
-  return {
+  const plan: WorldPlan = {
     disks: 2 + chooser.below(2),
     guests: 3 + chooser.below(3),
     actors: 1 + chooser.below(3),
@@ -41,5 +51,11 @@ export function planWorld(chooser: Chooser): WorldPlan {
       },
     },
     keepDiscarded: one(undefined, undefined, { ageMs: 200, share: 1 }),
+    roomBytes: undefined,
   };
+  if (chooser.below(4) === 0) {
+    plan.roomBytes = one([0, 2 ** 16, 2 ** 18], [2 ** 17, 2 ** 19, 2 ** 20]);
+    plan.store.reserveBytes = one(0, 2 ** 14, 2 ** 17);
+  }
+  return plan;
 }

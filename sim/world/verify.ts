@@ -3,6 +3,7 @@ import { checkStore } from "../../src/store/check.ts";
 import { acceptSnapshots, sectorsOf } from "./disks.ts";
 import type { Crashed } from "./machine.ts";
 import { findCut, type ModelTip } from "./model.ts";
+import { mayGiveUp } from "./plan.ts";
 import { readPoint } from "./read-point.ts";
 import type { World } from "./world.ts";
 
@@ -56,7 +57,7 @@ async function newSnapshots(world: World): Promise<void> {
 
 /** Discarded tips that were too old. */
 function forgetGivenUp({ model, machine, plan }: World): void {
-  if (plan.keepDiscarded === undefined) return;
+  if (!mayGiveUp(plan)) return;
   const { discarded } = machine.vdis.registry;
   model.discarded = model.discarded.filter(({ point }) => discarded.has(point));
 }
@@ -95,7 +96,7 @@ async function tips(world: World, left: Crashed | undefined): Promise<void> {
     all.push({ name: `discarded ${name} (${point})`, tip, point });
   }
   const isGone = (point: number): boolean =>
-    world.plan.keepDiscarded !== undefined && !vdis.store.state.points.has(point);
+    mayGiveUp(world.plan) && !vdis.store.state.points.has(point);
   for (const { name, tip, point } of all) {
     if (isGone(point)) continue;
     const sectors = sectorsOf(vdis, point);

@@ -1,7 +1,8 @@
-import { messageOf } from "../../src/base/errors.ts";
+import { isKelpieError, messageOf } from "../../src/base/errors.ts";
 import { MemoryFiles } from "../memory-files.ts";
 import { SeededRandom } from "../random.ts";
 import { Actor } from "./actor.ts";
+import { deleteAll } from "./delete-all.ts";
 import { acceptSnapshots, Model, type ModelSnapshot } from "./disks.ts";
 import { FaultPlan } from "./fault-plan.ts";
 import { Guest } from "./guest.ts";
@@ -44,6 +45,10 @@ const requestsMin = 300;
 const operationsMin = 5;
 const kindsMin = 3;
 const livesMax = 10;
+/** Of a store without disks: its identity, a checkpoint, the lock, and the last records. */
+const emptyBytes = 2 ** 16;
+/** Within so much time a store finds that there is room, and tries again what did not fit. */
+const noticedMs = 6000;
 /** A life that goes on longer than this, in virtual time or in events, does not end. */
 const lifeMsMax = 30 * 60 * 1000;
 const lifeEventsMax = 200_000;
@@ -119,6 +124,12 @@ export class World {
     throw new Error(message, { cause });
   }
 
+  /** Whether what the host has done so far is why something failed. */
+  explains(error: unknown): boolean {
+    if (this.machine.faults.count > 0) return isKelpieError(error);
+    return this.machine.isTight && isKelpieError(error, "no-space");
+  }
+
   /** Runs a check; what it throws is the world's failure. */
   must(check: () => void, what: string): void {
     try {
@@ -153,7 +164,7 @@ export class World {
       for (const { point, sectors } of group) found.push(await readPoint(store, point, sectors));
     } catch (error) {
       // It is read again when the host is sound.
-      if (machine.faults.count > 0) return;
+      if (this.explains(error)) return;
       throw error;
     }
     if (machine.crashed !== undefined) return;
@@ -168,11 +179,15 @@ export class World {
     const crash = crashPlan(random);
     this.background.length = 0;
     const machine = this.#newMachine(crash, faults);
+    const { roomBytes } = this.plan;
+    if (roomBytes !== undefined) machine.leaveRoom(roomBytes[random.below(roomBytes.length)]);
     const opened = await this.#toTheEnd(() =>
       machine.start().catch((error) => this.#opening(error)),
     );
     if (opened && machine.isOpen) {
       await this.#toTheEnd(() => this.#everybody(life, random));
+      // After another fault a disk may be read-only until it is reopened.
+      if (machine.isTight && faults.count === 0) await this.#toTheEnd(() => this.#useNewRoom());
     }
     if (machine.crashed === undefined) {
       faults.end();
@@ -187,7 +202,7 @@ export class World {
   }
 
   async #opening(error: unknown): Promise<void> {
-    if (this.machine.crashed !== undefined || this.machine.faults.count > 0) return;
+    if (this.machine.crashed !== undefined || this.explains(error)) return;
     this.fail(`opening: ${messageOf(error)}`, error);
   }
 
@@ -207,6 +222,18 @@ export class World {
     }
   }
 
+  /** A disk that was full and is not any more: everything works again, without opening the store. */
+  async #useNewRoom(): Promise<void> {
+    const { machine, scheduler } = this;
+    machine.faults.end();
+    machine.leaveRoom();
+    await scheduler.sleep(noticedMs);
+    machine.isTight = false;
+    await machine.vdis.store.clean();
+    await new Guest("late guest", this, this.#stream()).run(10);
+    await new Actor("late actor", this, this.#stream()).run(3);
+  }
+
   async #firstDisks(): Promise<void> {
     const actor = new Actor("first", this, this.#stream());
     for (let disk = 0; disk < this.plan.disks; disk++) await actor.createDisk();
@@ -217,7 +244,11 @@ export class World {
     const machine = this.#newMachine(never, new FaultPlan(this.#stream(), 0));
     await this.#toTheEnd(() => machine.start());
     await this.#toTheEnd(() => verifyAfter(this, { isLast: true }));
+    await this.#toTheEnd(() => deleteAll(this));
     await this.#toTheEnd(() => machine.stop());
+    const { usedBytes } = machine.files.fullness;
+    if (usedBytes > emptyBytes && !this.mayLeak)
+      this.fail(`an empty store takes ${usedBytes} bytes`);
     this.#hostCalls += machine.calls;
   }
 
@@ -284,6 +315,7 @@ export class World {
     const files = this.#files;
     const now = (): number => this.model.now();
     this.#machine = new Machine({ files, scheduler, random, trace, plan, crash, faults, now });
+    this.#machine.leaveRoom();
     return this.#machine;
   }
 
