@@ -119,11 +119,15 @@ export class Bench {
     return directory;
   }
 
+  /** All of them are stopped, also when one does not end as it should. */
   async close(): Promise<void> {
+    const stopped: Promise<void>[] = [];
     for (const server of this.#started) {
       server.resume(); // an interrupted turn has left it paused, and then it would not end
-      await server.stop();
+      stopped.push(server.stop());
     }
+    await Promise.allSettled(stopped);
+    await Promise.all(stopped);
   }
 }
 

@@ -28,8 +28,11 @@ export async function runFigures(options: RunOptions, sizes: Sizes = {}): Promis
   const settings = { ...forms[form], ...sizes, form, rounds, scratch, progress };
   const bench = new Bench(settings);
   const stop = async () => {
-    await bench.close();
-    await rm(scratch, { recursive: true, force: true });
+    try {
+      await bench.close();
+    } finally {
+      await rm(scratch, { recursive: true, force: true });
+    }
   };
   const interrupted = (signal: NodeJS.Signals) => {
     progress(`${signal}: stops the servers`);

@@ -1,4 +1,5 @@
 import { runTool } from "../test/support/tools.ts";
+import { within } from "./time-limit.ts";
 
 export interface Turn {
   name: string;
@@ -7,6 +8,9 @@ export interface Turn {
   /** Done before it, and not measured. */
   before?: () => Promise<void>;
 }
+
+/** Of one turn or what comes before it. The longest overwrites a disk of 1 GiB in 4 KiB requests. */
+const stepMs = 600_000;
 
 /**
  * All in turn, round after round (A B C A B C …), so that what the machine does meanwhile hits all of them.
@@ -19,8 +23,9 @@ export async function inTurns(
   const values = new Map(turns.map(({ name }) => [name, [] as number[]]));
   for (let round = how.warmUp ? -1 : 0; round < how.rounds; round++) {
     for (const { name, run, before } of turns) {
-      await before?.();
-      const value = await run();
+      const step = (what: string) => ({ what: `${what} "${name}", round ${round}`, ms: stepMs });
+      if (before !== undefined) await within(step("before the turn"), before());
+      const value = await within(step("the turn"), run());
       if (round >= 0) values.get(name)?.push(value);
     }
   }

@@ -26,9 +26,10 @@ async function measure(bench: Bench): Promise<Measurement> {
   const qcow2 = withoutQcow2 === undefined ? await bench.server("qemu-nbd qcow2") : undefined;
   await kelpie.settle();
 
-  const deep = () => write(kelpie, { queueDepth: 32, writes: deepWrites });
+  const deep = () =>
+    bench.alone(kelpie, () => write(kelpie, { queueDepth: 32, writes: deepWrites }));
   const single = (server: BenchServer) =>
-    write(server, { queueDepth: 1, writes: singleWrites[form] });
+    bench.alone(server, () => write(server, { queueDepth: 1, writes: singleWrites[form] }));
   const writtenBack = () => writeBack(scratch);
   const snapshot = () => kelpie.snapshot().then(writtenBack);
   const turns: Turn[] = [

@@ -20,7 +20,9 @@ async function measure(bench: Bench): Promise<Measurement> {
   await kelpie.settle();
   const turn = (processes: number) => async () => {
     const job = { uri: kelpie.uri, rw: "randwrite", queueDepth: 1, flushEach: true } as const;
-    const result = await runFio({ ...job, processes, runtimeMs: turnMs });
+    const result = await bench.alone(kelpie, () =>
+      runFio({ ...job, processes, runtimeMs: turnMs }),
+    );
     return result.requestsPerSecond;
   };
   const turns = [

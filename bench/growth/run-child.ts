@@ -1,22 +1,29 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
+import { within } from "../time-limit.ts";
 
 const program = join(import.meta.dirname, "child.ts");
 
+/** The longest maps a disk of a TiB or takes ten thousand snapshots. */
+const taskMs = 1_800_000;
+
 /**
  * Runs one of the tasks in child.ts in a process of its own, so that what it takes in memory is its own
- * and nothing is left over from before. Resolves with the answer it printed.
+ * and nothing is left over from before. Resolves with the answer it printed. One that takes longer than
+ * the limit is killed, and that is an error.
  */
-export async function runChild<T>(task: string, input: object): Promise<T> {
+export async function runChild<T>(task: string, input: object, ms = taskMs): Promise<T> {
   const child = startChild(task, input);
   let stdout = "";
   child.stdout?.on("data", (chunk: Buffer) => {
     stdout += chunk.toString();
   });
-  const code = await new Promise<number | null>((resolve, reject) => {
+  const ended = new Promise<number | null>((resolve, reject) => {
     child.on("error", reject);
     child.on("close", resolve);
   });
+  const giveUp = () => void child.kill("SIGKILL");
+  const code = await within({ what: `${task} ${JSON.stringify(input)}`, ms, giveUp }, ended);
   if (code !== 0) throw new Error(`${task} ended with ${code}`);
   const last = stdout.trimEnd().split("\n").at(-1) ?? "";
   return JSON.parse(last) as T;

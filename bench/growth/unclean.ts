@@ -1,5 +1,6 @@
 import { openLocalStore } from "../../src/control/local-store.ts";
 import { createNodeHost } from "../../src/host/node/node-host.ts";
+import { within } from "../time-limit.ts";
 import type { OpenCost } from "./operations.ts";
 import { runChild, startChild } from "./run-child.ts";
 
@@ -11,6 +12,8 @@ export interface UncleanInput {
 }
 
 const blockBytes = 4096;
+/** 10 GiB in 4 KiB requests take two minutes or three. */
+const writeMsMax = 1_200_000;
 /** Larger than anything a run writes: no checkpoint is due. */
 const never = Number.MAX_SAFE_INTEGER;
 
@@ -60,12 +63,14 @@ export async function measureUncleanOpen(input: UncleanInput): Promise<UncleanOp
   const startMs = performance.now();
   const child = startChild("writeUntilKilled", input);
   const ended = new Promise<void>((resolve) => child.on("close", () => resolve()));
-  await Promise.race([
+  const written = Promise.race([
     new Promise((resolve) => child.stdout?.once("data", resolve)),
     ended.then(() => {
       throw new Error("the writer ended before it was killed");
     }),
   ]);
+  const giveUp = () => void child.kill("SIGKILL");
+  await within({ what: `writing ${input.writeBytes} bytes`, ms: writeMsMax, giveUp }, written);
   const writeMs = performance.now() - startMs;
   child.kill("SIGKILL");
   await ended;

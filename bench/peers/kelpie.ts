@@ -1,9 +1,14 @@
 import { join } from "node:path";
-import type { CallOutput } from "../../src/control/calls.ts";
+import type { CallInput, CallName, CallOutput } from "../../src/control/calls.ts";
 import { ServerProcess } from "../../test/support/server-process.ts";
+import { within } from "../time-limit.ts";
 import type { BenchServer } from "./server.ts";
 
 const disk = "disk";
+const startMs = 60_000;
+/** Of one call: cleaning a store takes seconds, everything else milliseconds. */
+const callMs = 120_000;
+const stopMs = 60_000;
 
 /** `kelpie serve` in a process of its own, on a store of its own. */
 export class Kelpie implements BenchServer {
@@ -12,9 +17,12 @@ export class Kelpie implements BenchServer {
   #snapshots = 0;
 
   static async start(options: { directory: string; sizeBytes: number }): Promise<Kelpie> {
-    const server = await ServerProcess.start(join(options.directory, "store"));
-    await server.control.call("vdi.create", { name: disk, sizeBytes: options.sizeBytes });
-    return new Kelpie(server);
+    const { directory, sizeBytes } = options;
+    const starting = ServerProcess.start(join(directory, "store"));
+    const server = await within({ what: "kelpie serve: to listen", ms: startMs }, starting);
+    const kelpie = new Kelpie(server);
+    await kelpie.#call("vdi.create", { name: disk, sizeBytes });
+    return kelpie;
   }
 
   private constructor(server: ServerProcess) {
@@ -32,23 +40,23 @@ export class Kelpie implements BenchServer {
 
   async snapshot(): Promise<void> {
     const tag = `bench${this.#snapshots++}`;
-    await this.#server.control.call("vdi.snapshot", { names: [disk], tag });
+    await this.#call("vdi.snapshot", { names: [disk], tag });
   }
 
   async deleteSnapshots(): Promise<void> {
     for (; this.#snapshots > 0; this.#snapshots--) {
       const snapshot = `bench${this.#snapshots - 1}`;
-      await this.#server.control.call("vdi.delete", { name: disk, snapshot });
+      await this.#call("vdi.delete", { name: disk, snapshot });
     }
   }
 
   /** Cleans now what it would clean in the next seconds, so that the next figure does not pay for it. */
   async settle(): Promise<void> {
-    await this.#server.control.call("store.clean", {});
+    await this.#call("store.clean", {});
   }
 
   info(): Promise<CallOutput<"store.info">> {
-    return this.#server.control.call("store.info", {});
+    return this.#call("store.info", {});
   }
 
   pause(): void {
@@ -60,6 +68,13 @@ export class Kelpie implements BenchServer {
   }
 
   async stop(): Promise<void> {
-    await this.#server.stop("SIGTERM");
+    const what = "kelpie serve: to end after SIGTERM";
+    const giveUp = () => void this.#server.stop("SIGKILL");
+    await within({ what, ms: stopMs, giveUp }, this.#server.stop("SIGTERM"));
+  }
+
+  #call<N extends CallName>(name: N, input: CallInput<N>): Promise<CallOutput<N>> {
+    const what = `kelpie serve: the call ${name}`;
+    return within({ what, ms: callMs }, this.#server.control.call(name, input));
   }
 }
