@@ -37,7 +37,7 @@ export interface FioResult {
 
 /** On a busy machine it takes seconds to begin. */
 const graceDefaultMs = 45_000;
-/** What is to be done, and not for a time, is done at this rate at least, a small part of what a slow machine does. */
+/** What is to be done, and not for a time, is done at this rate at least: less than any machine reaches. */
 const bytesPerSecondMin = 4 * 2 ** 20;
 
 export function runFio(job: FioJob): Promise<FioResult> {
