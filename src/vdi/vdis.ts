@@ -10,6 +10,7 @@ import { NameLocks } from "./name-locks.ts";
 import { checkName, checkSize, checkTag } from "./names.ts";
 import type { Note } from "./notes.ts";
 import { Vids } from "./objects/vids.ts";
+import { OpenVolumes } from "./open-volumes.ts";
 import { deleteOrphans } from "./orphans.ts";
 import {
   belongsToVm,
@@ -22,7 +23,7 @@ import {
 } from "./refusals.ts";
 import { VdiRegistry, type Working } from "./registry.ts";
 import { type KeepDiscarded, Retention } from "./retention.ts";
-import { Volume } from "./volume.ts";
+import type { Volume } from "./volume.ts";
 
 export interface VdisSettings extends StoreSettings {
   keepDiscarded?: KeepDiscarded;
@@ -39,8 +40,8 @@ export class Vdis {
   readonly vids: Vids;
   readonly attachments = new Attachments();
   readonly #retention: Retention;
-  readonly #locks = new NameLocks();
-  readonly #volumes = new Map<string, Volume>();
+  readonly volumes: OpenVolumes;
+  readonly locks = new NameLocks();
   /** Discarded tips that are being brought back or given up just now: never both. */
   readonly #claimed = new Set<number>();
 
@@ -65,6 +66,7 @@ export class Vdis {
     this.registry = registry;
     this.history = new History({ store, registry });
     this.vids = new Vids({ store, registry });
+    this.volumes = new OpenVolumes({ store, registry, history: this.history });
     this.#retention = new Retention(
       { keep },
       { store, registry, host, purge: (p) => this.#purge(p) },
@@ -84,18 +86,13 @@ export class Vdis {
 
   /** The working VDI as a device. The same one for everybody. */
   volume(name: string): Volume {
-    const found = this.#volumes.get(name);
-    if (found !== undefined) return found;
-    const tip = this.store.tip(this.point(name));
-    const volume = new Volume({ name }, { tip, history: this.history });
-    this.#volumes.set(name, volume);
-    return volume;
+    return this.volumes.get(name);
   }
 
   async create(name: string, sizeBytes: number): Promise<void> {
     checkName(name);
     checkSize(sizeBytes);
-    return this.#locks.run([name], async () => {
+    return this.locks.run([name], async () => {
       this.#mustBeFree(name);
       const id = this.store.allocateId();
       const change: PointChange = { type: "point", id, parent: 0, sizeBytes };
@@ -105,7 +102,7 @@ export class Vdis {
 
   async clone(source: string, snapshot: string, name: string): Promise<void> {
     checkName(name);
-    return this.#locks.run([source, name], async () => {
+    return this.locks.run([source, name], async () => {
       this.#mustBeFree(name);
       const base = this.point(source, snapshot);
       const id = this.store.allocateId();
@@ -120,7 +117,7 @@ export class Vdis {
     if (tag !== "") checkTag(tag);
     mustDiffer(names);
     const { replacing = [] } = along;
-    return this.#locks.run([...names, ...this.#namesOf(replacing)], () =>
+    return this.locks.run([...names, ...this.#namesOf(replacing)], () =>
       this.#deleting(replacing, async (deletion) => {
         const notes: Note[] = [...deletion.notes];
         const points: number[] = [];
@@ -133,7 +130,9 @@ export class Vdis {
           return { tip: this.volume(name).tip, id };
         });
         notes.push(...(along.notes?.(points) ?? []));
-        await this.store.snapshot(requests, notes, deletion.changes);
+        await this.volumes.holdingVids(names, () =>
+          this.store.snapshot(requests, notes, deletion.changes),
+        );
       }),
     );
   }
@@ -154,7 +153,7 @@ export class Vdis {
   ): Promise<void> {
     const names = targets.map(({ name }) => name);
     mustDiffer(names);
-    return this.#locks.run(names, async () => {
+    return this.locks.run(names, async () => {
       const moves = targets.map(({ name, snapshot }) => {
         this.registry.find(name);
         const base = this.point(name, snapshot);
@@ -167,25 +166,24 @@ export class Vdis {
         notes.push({ type: "replace", name, tip: id, why: "rollback" });
         return { tip: this.volume(name).tip, to: { ...to, id } };
       });
-      await this.#behindBarrier(names, () => this.store.move(requests, notes));
+      await this.volumes.behindBarrier(names, () => this.store.move(requests, notes));
     });
   }
 
   /** Of the working VDI: its snapshots stay, and it can be brought back until it is purged. */
   delete(name: string): Promise<void> {
-    return this.#locks.run([name], async () => {
+    return this.locks.run([name], async () => {
       this.registry.find(name);
       const vm = this.registry.vms.ofDisk(name);
       if (vm !== undefined) throw isOfVm(name, vm.name);
       this.#mustNotBeUsed(name, "delete");
       // Made if there is none yet: who opens the disk meanwhile must come to a door that is shut.
       const volume = this.volume(name);
-      await this.#behindBarrier([name], async () => {
+      await this.volumes.behindBarrier([name], async () => {
         await this.store.closeTip(volume.tip);
         await this.#commit([], [{ type: "delete", name }]);
-        volume.retire(new KelpieError("closed", `disk "${name}" was deleted`));
+        this.volumes.retire(name);
       });
-      this.#volumes.delete(name);
     });
   }
 
@@ -198,7 +196,7 @@ export class Vdis {
 
   /** All of them in one record, with notes for it. */
   async deleteSnapshots(points: readonly number[], notes: readonly Note[]): Promise<void> {
-    return this.#locks.run(this.#namesOf(points), () =>
+    return this.locks.run(this.#namesOf(points), () =>
       this.#deleting(points, (deletion) =>
         this.#commit(deletion.changes, [...deletion.notes, ...notes]),
       ),
@@ -223,7 +221,7 @@ export class Vdis {
     for (const name of names) checkName(name);
     mustDiffer(names);
     const sources = this.#namesOf(clones.map(({ point }) => point));
-    return this.#locks.run([...names, ...sources, now.source], async () => {
+    return this.locks.run([...names, ...sources, now.source], async () => {
       for (const name of names) this.#mustBeFree(name);
       const all: Note[] = [];
       const changes: PointChange[] = [];
@@ -239,7 +237,9 @@ export class Vdis {
       all.push({ type: "snapshot", name: now.source, snapId, tag: "", tip });
       all.push({ type: "deleteSnapshot", point: frozen });
       const request = { tip: this.volume(now.source).tip, id: tip };
-      await this.store.snapshot([request], [...all, ...notes], changes);
+      await this.volumes.holdingVids([now.source], () =>
+        this.store.snapshot([request], [...all, ...notes], changes),
+      );
     });
   }
 
@@ -248,7 +248,7 @@ export class Vdis {
     const { point, as, live = false } = options;
     if (as !== undefined) checkName(as);
     const target = as ?? name;
-    return this.#locks.run([name, target], async () => {
+    return this.locks.run([name, target], async () => {
       const found = this.#findDiscarded(name, point);
       if (as !== undefined) this.#mustBeFree(as);
       await this.#claiming([found.point], () => this.#bringBack(found.point, target, live));
@@ -266,7 +266,7 @@ export class Vdis {
 
   async resize(name: string, sizeBytes: number, shrink: boolean): Promise<void> {
     checkSize(sizeBytes);
-    return this.#locks.run([name], async () => {
+    return this.locks.run([name], async () => {
       const point = this.point(name);
       const before = point.sizeBytes;
       if (sizeBytes === before) return;
@@ -290,7 +290,7 @@ export class Vdis {
 
   /** Makes the disk stand on nothing: copies what it shares. Not while it is used. */
   flatten(name: string, options: CopyProgress = {}): Promise<void> {
-    return this.#locks.run([name], async () => {
+    return this.locks.run([name], async () => {
       const point = this.point(name);
       if (point.parent === undefined) return;
       this.#mustNotBeUsed(name, "flatten");
@@ -307,7 +307,7 @@ export class Vdis {
         await this.store.closeTip(tip);
         const to = { kind: "existing" as const, point: tip.point };
         const note: Note = { type: "replace", name, tip: id, why: "flatten" };
-        await this.#behindBarrier([name], async () => {
+        await this.volumes.behindBarrier([name], async () => {
           // Whoever wrote may be gone by now. Any write since has made a new root.
           if (point.map.root !== before) throw writtenMeanwhile(name);
           await this.store.move([{ tip: this.volume(name).tip, to }], [note]);
@@ -322,13 +322,7 @@ export class Vdis {
 
   async close(): Promise<void> {
     await this.#retention.stop();
-    const volumes = [...this.#volumes.values()];
-    await Promise.all(volumes.map((volume) => volume.admission.close()));
-    await this.store.close();
-    for (const volume of volumes) {
-      volume.retire(new KelpieError("closed", "the store is closed"));
-      volume.admission.open();
-    }
+    await this.volumes.closeAll(() => this.store.close());
   }
 
   /** What a record says that deletes snapshots; `action` makes it, while no vids are given. */
@@ -372,7 +366,7 @@ export class Vdis {
     this.#mayMove(target, point.sizeBytes, live);
     const note: Note = { type: "replace", name: target, tip, why: "undelete" };
     const requests = [{ tip: this.volume(target).tip, to: { kind: "existing" as const, point } }];
-    await this.#behindBarrier([target], () => this.store.move(requests, [note]));
+    await this.volumes.behindBarrier([target], () => this.store.move(requests, [note]));
   }
 
   async #purge(points: readonly number[]): Promise<void> {
@@ -392,17 +386,6 @@ export class Vdis {
       await action();
     } finally {
       for (const point of points) this.#claimed.delete(point);
-    }
-  }
-
-  async #behindBarrier<T>(names: readonly string[], action: () => Promise<T>): Promise<T> {
-    const doors = names.flatMap((name) => this.#volumes.get(name)?.admission ?? []);
-    try {
-      // Every request is wholly before or wholly after.
-      await Promise.all(doors.map((door) => door.close()));
-      return await action();
-    } finally {
-      for (const door of doors) door.open();
     }
   }
 

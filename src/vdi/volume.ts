@@ -10,6 +10,7 @@ import {
   type WriteOptions,
   type ZeroOptions,
 } from "../block/block-device.ts";
+import { mapsAny } from "../store/own-chunks.ts";
 import type { Tip } from "../store/tip.ts";
 import { Admission } from "./admission.ts";
 import { blocksOf, readBytes } from "./byte-ranges.ts";
@@ -21,6 +22,8 @@ export class Volume implements BlockDevice {
   readonly name: string;
   readonly tip: Tip;
   readonly admission = new Admission();
+  /** In front of requests that name a vid, which must not be answered by another point than the vid's. */
+  readonly vidDoor = new Admission();
   readonly #history: History;
   /** Held by writes of parts of blocks, which read and write the whole block. */
   readonly #partial = new RangeLock();
@@ -87,6 +90,31 @@ export class Volume implements BlockDevice {
 
   async changeBases(): Promise<string[]> {
     return this.#history.changeBases(this.name);
+  }
+
+  /** Makes a range that is all hole zeros that stay allocated; leaves alone what is not. */
+  allocate(offset: number, length: number): Completion<void> {
+    const range = blocksOf(offset, length);
+    return this.#admit(() =>
+      this.#holding({ ...range, mode: "exclusive" }, async () => {
+        await (await this.tip.openLog()).drained();
+        if (await mapsAny(this.tip.point.map, range)) return;
+        await this.tip.zero(range.first, range.count, "zero");
+      }),
+    );
+  }
+
+  /** Makes the block that this byte is in the disk's own, as it is. */
+  own(offset: number): Completion<void> {
+    const first = Math.floor(offset / blockBytes);
+    return this.#admit(() =>
+      this.#holding({ first, count: 1, mode: "exclusive" }, async () => {
+        await (await this.tip.openLog()).drained();
+        const block = Buffer.alloc(blockBytes);
+        await this.tip.read(block, first);
+        await this.tip.write([block], first);
+      }),
+    );
   }
 
   /** Makes a hole of all from the end of the disk to `untilBytes`, durably. */

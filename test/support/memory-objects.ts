@@ -3,7 +3,7 @@ import { decodeInodeEntries, decodeInodeHeader } from "../../src/sheepdog/wire-i
 import type { ObjectId, VdiSelector } from "../../src/vdi/objects/objects.ts";
 import { VdiObjects } from "../../src/vdi/objects/vdi-objects.ts";
 import type { VdisSettings } from "../../src/vdi/vdis.ts";
-import { openMemoryVdis } from "./memory-vdis.ts";
+import { byteAt, openMemoryVdis } from "./memory-vdis.ts";
 
 /** Disks of a store in memory as Sheepdog's clients see them, with what such a client does. */
 export async function openMemoryObjects(files?: MemoryFiles, settings: Partial<VdisSettings> = {}) {
@@ -28,7 +28,13 @@ export async function openMemoryObjects(files?: MemoryFiles, settings: Partial<V
     return [...decodeInodeEntries(bytes)];
   }
 
-  return { ...opened, objects, vidOf, header, owners };
+  /** The byte that a range of a data object is filled with; fails if it is a mixture. */
+  function dataAt(vid: number, index: number, offset = 0, length = 512): Promise<number> {
+    const read = (target: Uint8Array, at: number) => objects.read(dataOf(vid, index), at, target);
+    return byteAt({ read }, offset, length);
+  }
+
+  return { ...opened, objects, vidOf, header, owners, dataAt };
 }
 
 /** "": the working VDI. A number is a snap id. */
@@ -39,4 +45,8 @@ export function select(name: string, snapshot: string | number = ""): VdiSelecto
 
 export function inodeOf(vid: number): ObjectId {
   return { kind: "inode", vid, index: 0 };
+}
+
+export function dataOf(vid: number, index: number): ObjectId {
+  return { kind: "data", vid, index };
 }

@@ -6,6 +6,9 @@ export const arrayObjectsMax = 2 ** 20;
 /** Objects of a hyper volume: an index has 32 bits. */
 export const treeObjectsMax = 2 ** 32;
 
+/** Of a B-tree node, and of a ledger, whatever the objects of the disk have. */
+export const treeNodeBytes = 4 * 2 ** 20;
+
 export function objectBytes(entry: { blockSizeShift: number }): number {
   return 2 ** entry.blockSizeShift;
 }

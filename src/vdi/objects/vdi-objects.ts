@@ -1,9 +1,20 @@
 import type { Completion } from "../../base/completion.ts";
 import { Mutex } from "../../base/mutex.ts";
+import { attributeBytes } from "../../sheepdog/wire-attribute.ts";
+import { inodeBytesMax } from "../../sheepdog/wire-inode.ts";
 import type { SnapshotNote } from "../registry.ts";
 import type { Vdis } from "../vdis.ts";
+import { DataObjects } from "./data-objects.ts";
 import { InodeReader } from "./inode-reader.ts";
-import { ObjectError, type ObjectId, type VdiInfo, type VdiSelector } from "./objects.ts";
+import { asObjectErrors } from "./object-errors.ts";
+import { objectBytes, treeNodeBytes } from "./object-size.ts";
+import {
+  type CreateObject,
+  ObjectError,
+  type ObjectId,
+  type VdiInfo,
+  type VdiSelector,
+} from "./objects.ts";
 import { Owners } from "./owners.ts";
 import { VidResolver } from "./vid-resolver.ts";
 import { type Vid, vidCount } from "./vid-table.ts";
@@ -15,6 +26,7 @@ export class VdiObjects {
   readonly #vdis: Vdis;
   readonly #vids: VidResolver;
   readonly #inodes: InodeReader;
+  readonly #data: DataObjects;
   /** What the original orders over its whole cluster happens one after the other here too. */
   readonly #cluster = new Mutex();
 
@@ -22,7 +34,9 @@ export class VdiObjects {
     this.#vdis = components.vdis;
     this.#vids = new VidResolver(components.vdis);
     const { registry } = components.vdis;
-    this.#inodes = new InodeReader({ registry, owners: new Owners({ registry }) });
+    const owners = new Owners({ registry });
+    this.#inodes = new InodeReader({ registry, owners });
+    this.#data = new DataObjects({ vdis: components.vdis, vids: this.#vids, owners });
   }
 
   lookup(selector: VdiSelector): Promise<VdiInfo> {
@@ -47,9 +61,63 @@ export class VdiObjects {
   }
 
   read(id: ObjectId, offset: number, target: Uint8Array): Completion<void> {
-    const vid = this.#vids.resolve(id.vid);
-    if (id.kind === "inode") return this.#inodes.read(vid, offset, target);
-    throw new ObjectError("unsupported", `objects of kind ${id.kind} cannot be read yet`);
+    return asObjectErrors(() => {
+      switch (id.kind) {
+        case "data":
+          return this.#data.read(id, offset, target);
+        case "inode":
+          return this.#inodes.read(this.#vids.resolve(id.vid), offset, target);
+        default:
+          throw notYet(id);
+      }
+    });
+  }
+
+  create(id: ObjectId, request: CreateObject): Completion<void> {
+    return asObjectErrors(() => {
+      if (id.kind === "data") return this.#data.create(id, request);
+      throw notYet(id);
+    });
+  }
+
+  write(id: ObjectId, offset: number, chunks: readonly Uint8Array[]): Completion<void> {
+    return asObjectErrors(() => {
+      if (id.kind === "data") return this.#data.write(id, offset, chunks);
+      throw notYet(id);
+    });
+  }
+
+  remove(id: ObjectId): Completion<void> {
+    return this.#drop(id, "remove");
+  }
+
+  discard(id: ObjectId): Completion<void> {
+    return this.#drop(id, "discard");
+  }
+
+  flush(vid: number): Completion<void> {
+    return asObjectErrors(() => this.#data.flush(vid));
+  }
+
+  async exists(id: ObjectId): Promise<boolean> {
+    if (this.#vdis.registry.objects.vids.get(id.vid) === undefined) return false;
+    if (id.kind === "inode") return true;
+    if (id.kind === "data") return await this.#data.exists(id);
+    throw notYet(id);
+  }
+
+  sizeOf(id: ObjectId): number {
+    if (id.kind === "inode") return inodeBytesMax;
+    if (id.kind === "attribute") return attributeBytes;
+    if (id.kind === "btree" || id.kind === "ledger") return treeNodeBytes;
+    return objectBytes(this.#vids.resolve(id.vid).entry);
+  }
+
+  #drop(id: ObjectId, how: "remove" | "discard"): Completion<void> {
+    return asObjectErrors(() => {
+      if (id.kind === "data") return this.#data.drop(id, how);
+      throw notYet(id);
+    });
   }
 
   async #find(selector: VdiSelector): Promise<Vid> {
@@ -76,6 +144,10 @@ export class VdiObjects {
     const what = `disk "${name}" has no snapshot "${tag === "" ? snapId : tag}"`;
     throw new ObjectError(working === undefined ? "no-vdi" : "no-tag", what);
   }
+}
+
+function notYet(id: ObjectId): ObjectError {
+  return new ObjectError("unsupported", `nothing can be done with objects of kind ${id.kind} yet`);
 }
 
 function infoOf(entry: Vid): VdiInfo {

@@ -1,0 +1,75 @@
+import { KelpieError } from "../base/errors.ts";
+import type { Store } from "../store/store.ts";
+import type { History } from "./history.ts";
+import type { VdiRegistry } from "./registry.ts";
+import { Volume } from "./volume.ts";
+
+/** The volumes of working VDIs that somebody used: one for each disk. Their doors are shut here. */
+export class OpenVolumes {
+  readonly #components: { store: Store; registry: VdiRegistry; history: History };
+  readonly #volumes = new Map<string, Volume>();
+
+  constructor(components: { store: Store; registry: VdiRegistry; history: History }) {
+    this.#components = components;
+  }
+
+  /** Made if there is none yet. Throws "not-found". */
+  get(name: string): Volume {
+    const found = this.#volumes.get(name);
+    if (found !== undefined) return found;
+    const { store, registry, history } = this.#components;
+    const tip = store.tip(store.point(registry.find(name).tip));
+    const volume = new Volume({ name }, { tip, history });
+    this.#volumes.set(name, volume);
+    return volume;
+  }
+
+  /** The disk is gone. Whoever still holds the volume gets "closed". */
+  retire(name: string): void {
+    this.#volumes.get(name)?.retire(new KelpieError("closed", `disk "${name}" was deleted`));
+    this.#volumes.delete(name);
+  }
+
+  /** No request is under way at these disks during `action`: each is wholly before or wholly after. */
+  async behindBarrier<T>(names: readonly string[], action: () => Promise<T>): Promise<T> {
+    // What comes by vid passes both doors, so the outer one first.
+    return await this.holdingVids(names, async () => {
+      const doors = this.#of(names).map(({ admission }) => admission);
+      try {
+        await Promise.all(doors.map((door) => door.close()));
+        return await action();
+      } finally {
+        for (const door of doors) door.open();
+      }
+    });
+  }
+
+  /**
+   * Requests that name a vid wait meanwhile, and those that had come in are answered: what is acknowledged to
+   * a vid is in its point. All others go on.
+   */
+  async holdingVids<T>(names: readonly string[], action: () => Promise<T>): Promise<T> {
+    const doors = this.#of(names).map(({ vidDoor }) => vidDoor);
+    try {
+      await Promise.all(doors.map((door) => door.close()));
+      return await action();
+    } finally {
+      for (const door of doors) door.open();
+    }
+  }
+
+  /** `close` is called when nothing is under way any more; then all volumes answer "closed". */
+  async closeAll(close: () => Promise<void>): Promise<void> {
+    const volumes = [...this.#volumes.values()];
+    await Promise.all(volumes.map((volume) => volume.admission.close()));
+    await close();
+    for (const volume of volumes) {
+      volume.retire(new KelpieError("closed", "the store is closed"));
+      volume.admission.open();
+    }
+  }
+
+  #of(names: readonly string[]): Volume[] {
+    return names.flatMap((name) => this.#volumes.get(name) ?? []);
+  }
+}
