@@ -38,9 +38,7 @@ export class DataObjects {
     this.#owners = components.owners;
   }
 
-  /**
-   * Of whichever vid's map the client found it in: what a point does not own itself it shares with the owner.
-   */
+  /** By any vid that has it: what a point does not own it shares with the owner. */
   read(id: ObjectId, offset: number, target: Uint8Array): Completion<void> {
     const vid = this.#vids.resolve(id.vid);
     if (vid.kind === "tip") {
@@ -70,8 +68,8 @@ export class DataObjects {
   }
 
   /**
-   * Accepted when the client knows who owned the object until now, or when the disk owns it already: then it is
-   * a request that comes again, and others may have written there since. So it never replaces.
+   * Accepted when the client knows who owned the object until now, or when the disk owns it already: then
+   * it is a request that comes again, and others may have written there since. So it never replaces.
    */
   create(id: ObjectId, request: CreateObject): Completion<void> {
     return this.onTip(id.vid, (tip) => {
