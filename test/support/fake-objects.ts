@@ -1,3 +1,4 @@
+import { joinBytes, lengthOf } from "../../src/base/bytes.ts";
 import {
   attributeBytes,
   attributeHash,
@@ -10,6 +11,7 @@ import {
   type InodeHeader,
   inodeBytesMax,
   inodeEntriesAt,
+  inodeHeaderBytes,
 } from "../../src/sheepdog/wire-inode.ts";
 import { formatOid, inodeOid } from "../../src/sheepdog/wire-oid.ts";
 import { vidBitmapBytes } from "../../src/sheepdog/wire-opcodes.ts";
@@ -28,8 +30,9 @@ import {
 } from "../../src/vdi/objects/objects.ts";
 
 /**
- * Objects as the original keeps them: bytes under ids, and the client's word is believed. For tests of
- * the server that do not want a store; everything completes at once unless `hold` says otherwise.
+ * Objects as the original keeps them: bytes under ids, with zeros behind what was written, and the
+ * client's word is believed. For tests of the server that do not want a store; everything completes at
+ * once unless `hold` says otherwise.
  */
 export class FakeObjects implements Objects {
   defaults: VdiSettings = { copies: 3, copyPolicy: 0, blockSizeShift: 22 };
@@ -68,7 +71,7 @@ export class FakeObjects implements Objects {
     if (baseVid !== 0 && base === undefined) throw new ObjectError("no-base-vdi", `${baseVid}`);
     if (tip !== undefined) this.#change(tip.vid, { snapshotMs: 2000 });
     const vid = this.#freeVid(name);
-    const bytes = base?.slice() ?? new Uint8Array(inodeBytesMax);
+    const bytes = base?.slice() ?? new Uint8Array(inodeHeaderBytes);
     const settings = {
       copies: request.copies || this.defaults.copies,
       copyPolicy: request.copyPolicy,
@@ -132,6 +135,7 @@ export class FakeObjects implements Objects {
   read(id: ObjectId, offset: number, target: Uint8Array): void | Promise<void> {
     const bytes = this.objects.get(formatOid(id));
     if (bytes === undefined) throw new ObjectError("no-object", formatOid(id));
+    target.fill(0);
     target.set(bytes.subarray(offset, offset + target.length));
     return id.kind === "data" ? this.hold : undefined;
   }
@@ -140,7 +144,7 @@ export class FakeObjects implements Objects {
     this.#refuseFrozen(id);
     const source = cow === undefined ? undefined : this.objects.get(formatOid(cow));
     if (cow !== undefined && source === undefined) throw new ObjectError("no-object", "source");
-    this.objects.set(formatOid(id), source?.slice() ?? new Uint8Array(this.sizeOf(id)));
+    this.objects.set(formatOid(id), source?.slice() ?? new Uint8Array(0));
     return this.write(id, offset, chunks);
   }
 
@@ -148,7 +152,10 @@ export class FakeObjects implements Objects {
     this.#refuseFrozen(id);
     const bytes = this.objects.get(formatOid(id));
     if (bytes === undefined) throw new ObjectError("no-object", formatOid(id));
-    bytes.set(Buffer.concat(chunks), offset);
+    const end = offset + lengthOf(chunks);
+    const longer = end > bytes.length ? Buffer.concat([bytes], end) : bytes;
+    longer.set(joinBytes(chunks), offset);
+    this.objects.set(formatOid(id), longer);
     return id.kind === "data" ? this.hold : undefined;
   }
 
@@ -157,7 +164,8 @@ export class FakeObjects implements Objects {
   }
 
   discard(id: ObjectId): void {
-    this.objects.get(formatOid(inodeOid(id.vid)))?.fill(0, inodeEntriesAt + 4 * id.index, 4);
+    const entryAt = inodeEntriesAt + 4 * id.index;
+    this.objects.get(formatOid(inodeOid(id.vid)))?.fill(0, entryAt, entryAt + 4);
     this.objects.delete(formatOid(id));
   }
 
