@@ -1,6 +1,7 @@
 import { type BenchReport, isMet, ratioOf, type Target } from "./report.ts";
 import { targetText } from "./table.ts";
 
+const title = "Ratios measured in one run, as parts of their targets";
 const width = 960;
 const left = 470;
 const right = 150;
@@ -35,8 +36,9 @@ export function barChart(report: Pick<BenchReport, "figures">): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}"`,
     ` width="${width}" height="${height}" font-family="sans-serif" font-size="12">`,
+    `<title>${title}</title>`,
     `<rect width="100%" height="100%" fill="#ffffff"/>`,
-    text(20, 26, "Ratios measured in one run, as parts of their targets", "start", 16),
+    text(20, 26, title, "start", 16),
     text(x(1), top - 14, "target", "middle"),
     ...bars.flatMap((bar, at) => drawn(bar, top + at * rowHeight, x)),
     `<path d="${line}" stroke="#222222" stroke-width="1.5"/>`,

@@ -2,6 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { barChart } from "./bar-chart.ts";
 import { checkReport, type Recorded, readRecorded } from "./check.ts";
+import { writeFlameGraphs } from "./flame/flame-graphs.ts";
 import { formatMicro, runMicroBenches } from "./micro/all.ts";
 import { type BenchOptions, help } from "./options.ts";
 import type { BenchReport, FigureReport } from "./report.ts";
@@ -25,7 +26,9 @@ export async function runCommand(options: BenchOptions, context: CommandContext)
   if (options.what === "help") print(help);
   else if (options.what === "snapshots") await measureSnapshots(options.form, print);
   else if (options.what === "micro") print(formatMicro(await runMicroBenches(options)));
-  else return await figures(options, context);
+  else if (options.flame !== undefined) {
+    await writeFlameGraphs({ ...options, directory: options.flame }, print);
+  } else return await figures(options, context);
   return 0;
 }
 

@@ -2,7 +2,7 @@ import { tmpdir } from "node:os";
 import { parseArgs } from "node:util";
 
 export interface BenchOptions {
-  what: "figures" | "micro" | "snapshots" | "help";
+  what: "figures" | "micro" | "snapshots" | "flame" | "help";
   form: "quick" | "full";
   rounds: number;
   /** Figures whose id or name has it, whatever the case; all if absent. */
@@ -11,6 +11,7 @@ export interface BenchOptions {
   svg?: string | undefined;
   out?: string | undefined;
   check?: string | undefined;
+  flame?: string | undefined;
   scratch: string;
 }
 
@@ -35,6 +36,7 @@ Debian packages of the others: fio qemu-utils nbdkit
   --scratch DIR    for disks: 6 GiB, on the file system to measure (${tmpdir()})
   --micro          the cost of single steps inside one process, in ns
   --snapshots      what operations cost with up to 1,000 snapshots
+  --flame DIR      where the time of a server goes: flame-read.svg and flame-write.svg, by perf
   --help           this`;
 
 /** Throws an error with a sentence for people if it cannot be meant. */
@@ -52,6 +54,7 @@ export function parseOptions(argv: string[]): BenchOptions {
       svg: { type: "string" },
       out: { type: "string" },
       check: { type: "string" },
+      flame: { type: "string" },
       scratch: { type: "string", default: tmpdir() },
     },
   });
@@ -59,7 +62,7 @@ export function parseOptions(argv: string[]): BenchOptions {
   const roundsDefault = quick && files.check === undefined ? 3 : checkRoundsMin;
   const options: BenchOptions = {
     ...files,
-    what: help ? "help" : micro ? "micro" : snapshots ? "snapshots" : "figures",
+    what: help ? "help" : whatOf(values),
     form: quick ? "quick" : "full",
     rounds: rounds === undefined ? roundsDefault : Number(rounds),
   };
@@ -70,4 +73,14 @@ export function parseOptions(argv: string[]): BenchOptions {
     throw new Error(`--check needs ${checkRoundsMin} rounds or more`);
   }
   return options;
+}
+
+function whatOf(values: {
+  micro: boolean;
+  snapshots: boolean;
+  flame?: string | undefined;
+}): BenchOptions["what"] {
+  if (values.micro) return "micro";
+  if (values.snapshots) return "snapshots";
+  return values.flame === undefined ? "figures" : "flame";
 }

@@ -6,6 +6,7 @@ const packages = {
   "qemu-nbd": "qemu-utils",
   "qemu-img": "qemu-utils",
   nbdkit: "nbdkit",
+  perf: "linux-perf",
 } as const;
 
 export type Tool = keyof typeof packages;

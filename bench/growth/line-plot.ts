@@ -44,6 +44,7 @@ export function linePlot(plot: LinePlot): string {
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}"`,
     ` width="${width}" height="${height}" font-family="sans-serif" font-size="12">`,
+    `<title>${plot.title}</title>`,
     `<rect width="100%" height="100%" fill="#ffffff"/>`,
     ...parts,
     "</svg>\n",

@@ -51,6 +51,10 @@ export class PeerProcess {
     });
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   pause(): void {
     this.#child.kill("SIGSTOP");
   }
