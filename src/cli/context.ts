@@ -1,6 +1,7 @@
 import type { Exports } from "../block/exports.ts";
 import type { Control } from "../control/calls.ts";
 import type { Host } from "../host/host.ts";
+import type { Address } from "../host/net.ts";
 
 /** What a command line runs in. The real one is made by `main`; tests make their own. */
 export interface CliContext {
@@ -35,6 +36,8 @@ export class BrokenPipe extends Error {
 export interface LocalStore {
   readonly control: Control;
   readonly exports: Exports;
+  /** Told where its disks are served, before anybody asks for a VM. */
+  readonly vms?: { serve(addresses: readonly Address[]): void };
   /** Flushes and leaves a store that opens without recovery. */
   close(): Promise<void>;
 }

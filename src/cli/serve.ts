@@ -71,6 +71,7 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
     const listeners = await listenNbd(context, local, wanted);
     open.push(...listeners);
     const nbd = listeners.map(({ address }) => formatNbdUri({ address, exportName: "" }));
+    local.vms?.serve(listeners.map(({ address }) => address));
     const info = { version: context.version, pid: context.pid, store, startedMs, nbd };
     open.push(await listenControl(context, store, withServerInfo(local.control, info)));
     const shown = { info, addresses: listeners.map(({ address }) => address) };

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { vmCallShapes } from "./vm-shapes.ts";
 
 /**
  * Everything the product can do, as calls over plain data. The command line, the control socket and
@@ -38,6 +39,8 @@ export const vdiEntry = z.object({
   clone: z.boolean(),
   /** Connections that have it open. */
   clients: z.number().int().nonnegative(),
+  /** The VM that has this disk, keeps its memory in it, or has this in a snapshot of its own. */
+  vm: name.optional(),
 });
 export type VdiEntry = z.infer<typeof vdiEntry>;
 
@@ -234,6 +237,7 @@ export const calls = {
     input: z.object({ key: z.string() }),
     output: z.object({ lines: z.array(z.string()) }),
   },
+  ...vmCallShapes,
 } as const satisfies Record<string, CallShape>;
 
 export type CallName = keyof typeof calls;

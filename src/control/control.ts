@@ -13,6 +13,8 @@ import {
 import { Entries } from "./entries.ts";
 import { storeCalls } from "./store-calls.ts";
 import { vdiCalls } from "./vdi-calls.ts";
+import { vmCalls } from "./vm-calls.ts";
+import type { Vms } from "./vms.ts";
 
 /** One handler for each call, with what it was asked for and where to tell of progress. */
 export type Handlers<N extends CallName> = {
@@ -21,21 +23,26 @@ export type Handlers<N extends CallName> = {
 
 export interface ControlParts {
   vdis: Vdis;
+  vms: Vms;
   entries: Entries;
   /** The store as the user named it. */
   url: string;
 }
 
 /** Everything the product can do, over an open store. */
-export function createControl(settings: { url: string }, components: { vdis: Vdis }): Control {
-  const { vdis } = components;
-  const parts: ControlParts = { vdis, entries: new Entries({ vdis }), url: settings.url };
+export function createControl(
+  settings: { url: string },
+  components: { vdis: Vdis; vms: Vms },
+): Control {
+  const { vdis, vms } = components;
+  const parts: ControlParts = { vdis, vms, entries: new Entries({ vdis }), url: settings.url };
   const handlers: Handlers<CallName> = {
     "server.info": async () => {
       throw new KelpieError("unsupported", "no server is running");
     },
     ...vdiCalls(parts),
     ...storeCalls(parts),
+    ...vmCalls(parts),
   };
   return {
     call: async (name, input, context = {}) => {

@@ -54,24 +54,28 @@ export class Entries {
   #ofWorking(entry: Working, families: Families): VdiEntry {
     const { name, snapId, createdMs, tip } = entry;
     const clients = this.#vdis.attachments.count(name);
+    const vm = this.#vdis.registry.vms.ofDisk(name)?.name;
     return {
       kind: "working",
       tag: "",
       createdMs,
       clients,
       ...this.#ofPoint({ name, snapId, point: tip }, families),
+      ...(vm === undefined ? {} : { vm }),
     };
   }
 
   #ofSnapshot(entry: SnapshotNote, families: Families): VdiEntry {
     const { name, snapId, tag, takenMs, point } = entry;
     const clients = this.#vdis.attachments.count(attachmentKey(name, snapId));
+    const vm = this.#vdis.registry.vms.ofPoint(point)?.vm;
     return {
       kind: "snapshot",
       tag,
       createdMs: takenMs,
       clients,
       ...this.#ofPoint({ name, snapId, point }, families),
+      ...(vm === undefined ? {} : { vm }),
     };
   }
 

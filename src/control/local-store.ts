@@ -7,6 +7,7 @@ import { VdiExports } from "../vdi/vdi-exports.ts";
 import { Vdis, type VdisSettings } from "../vdi/vdis.ts";
 import type { Control } from "./calls.ts";
 import { createControl } from "./control.ts";
+import { Vms } from "./vms.ts";
 
 export type LocalStoreSettings = Partial<Omit<VdisSettings, "directory">> & {
   /** Where the store is, or shall be. */
@@ -18,6 +19,7 @@ export interface LocalStore {
   readonly control: Control;
   readonly exports: Exports;
   readonly vdis: Vdis;
+  readonly vms: Vms;
   close(): Promise<void>;
 }
 
@@ -32,11 +34,16 @@ export async function openLocalStore(
   try {
     const backend = await openDirectoryBackend({ root: directory, made }, host);
     const vdis = await Vdis.open({ ...settings, directory, create }, { host, backend, lock });
+    const vms = new Vms({ directory }, { vdis, host });
     return {
-      control: createControl({ url: directory }, { vdis }),
+      control: createControl({ url: directory }, { vdis, vms }),
       exports: new VdiExports({ vdis }),
       vdis,
-      close: () => vdis.close(),
+      vms,
+      close: async () => {
+        await vms.close();
+        await vdis.close();
+      },
     };
   } catch (error) {
     await lock.release();

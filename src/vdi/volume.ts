@@ -27,6 +27,8 @@ export class Volume implements BlockDevice {
   readonly #history: History;
   /** Held by writes of parts of blocks, which read and write the whole block. */
   readonly #partial = new RangeLock();
+  /** Read and written since it was opened: how far somebody is who goes through it. */
+  transferredBytes = 0;
   #gone: KelpieError | undefined;
 
   constructor(settings: { name: string }, components: { tip: Tip; history: History }) {
@@ -45,6 +47,7 @@ export class Volume implements BlockDevice {
   }
 
   read(target: Uint8Array, offset: number): Completion<void> {
+    this.transferredBytes += target.length;
     return this.#admit(() => {
       return readBytes((blocks, first) => this.tip.read(blocks, first), target, offset);
     });
@@ -146,6 +149,7 @@ export class Volume implements BlockDevice {
   #write(chunks: readonly Uint8Array[], offset: number): Completion<void> {
     let length = 0;
     for (const chunk of chunks) length += chunk.length;
+    this.transferredBytes += length;
     const { first, count } = blocksOf(offset, length);
     if (offset % blockBytes !== 0 || length % blockBytes !== 0) {
       return this.#writeParts(chunks, offset, length);

@@ -183,6 +183,57 @@ export const callCases: Record<CallName, readonly CallCase[]> = {
   "vdi.diff": [{ run: (world) => world.call("vdi.diff", { name: w, from: "one" }) }],
   "vdi.map": [{ run: (world) => world.call("vdi.map", { name: w }) }],
   "vdi.check": [{ run: async (world) => noFindings(await world.call("vdi.check", { name: w })) }],
+  "vm.list": [{ run: (world) => world.call("vm.list", {}) }],
+  "vm.create": [
+    {
+      run: (world) =>
+        world.call("vm.create", {
+          name: "v",
+          disks: [],
+          launch: { memory: "1G", arguments: [], directory: "/" },
+        }),
+      refused: /not served over NBD/,
+    },
+  ],
+  "vm.attach": [
+    { run: (world) => world.call("vm.attach", { name: "v" }), refused: /not served over NBD/ },
+  ],
+  "vm.savevm": [
+    { run: (world) => world.call("vm.savevm", { name: "v" }), refused: /not served over NBD/ },
+  ],
+  "vm.loadvm": [
+    {
+      run: (world) => world.call("vm.loadvm", { name: "v", snapshot: "a" }),
+      refused: /not served over NBD/,
+    },
+  ],
+  "vm.delvm": [
+    {
+      run: (world) => world.call("vm.delvm", { name: "v", snapshot: "a" }),
+      refused: /there is no VM "v"/,
+    },
+  ],
+  "vm.snapshots": [
+    { run: (world) => world.call("vm.snapshots", { name: "v" }), refused: /there is no VM "v"/ },
+  ],
+  "vm.branch": [
+    {
+      run: (world) => world.call("vm.branch", { name: "v", snapshot: "a", as: "x" }),
+      refused: /there is no VM "v"/,
+    },
+  ],
+  "vm.command": [
+    {
+      run: (world) => world.call("vm.command", { name: "v", line: "info status" }),
+      refused: /there is no VM "v"/,
+    },
+  ],
+  "vm.stop": [
+    { run: (world) => world.call("vm.stop", { name: "v" }), refused: /there is no VM "v"/ },
+  ],
+  "vm.delete": [
+    { run: (world) => world.call("vm.delete", { name: "v" }), refused: /there is no VM "v"/ },
+  ],
   "store.info": [{ run: (world) => world.call("store.info", {}) }],
   "store.check": [
     {

@@ -28,17 +28,24 @@ export type Interception = "hang" | "vanish" | Error | undefined;
 export class FakeQemu {
   memory = "";
   isRunning = true;
-  isPostLoadBroken = false;
+  state = "";
+  /** Told of a file that is formatted. */
+  onFormat: (file: string) => Promise<void> = async () => {};
   readonly nodes = new Map<string, FakeNode>();
   /** Every command, in order. */
   readonly log: string[] = [];
   /** Says what an answer shall be instead; undefined for the usual one. "hang" never answers. */
   intercept: (command: string, input: Record<string, unknown>) => Interception = () => undefined;
   greeting = true;
-  readonly #jobs = new Map<string, { type: string; error?: string }>();
-  readonly #formatted = new Map<string, FakeImage[]>();
+  /** What is in files that were formatted; it outlives the process. */
+  readonly formatted: Map<string, FakeImage[]>;
+  readonly #jobs = new Map<string, { type: string; status: string; error?: string }>();
   #connection: Connection | undefined;
   #rest = "";
+
+  constructor(formatted = new Map<string, FakeImage[]>()) {
+    this.formatted = formatted;
+  }
 
   /** Every connection gets a greeting: a real monitor takes one at a time. */
   async listen(net: Net, address: Address): Promise<{ close(): Promise<void> }> {
@@ -105,12 +112,17 @@ export class FakeQemu {
       case "qmp_capabilities":
         return;
       case "query-status":
-        return { status: this.isRunning ? "running" : "paused", running: this.isRunning };
+        return {
+          status: this.state || (this.isRunning ? "running" : "paused"),
+          running: this.isRunning,
+        };
+      case "query-memory-size-summary":
+        return { "base-memory": 256 * 2 ** 20, "plugged-memory": 0 };
       case "stop":
         this.isRunning = false;
         return;
       case "cont":
-        if (this.isPostLoadBroken) throw new Error("the memory is torn");
+        this.state = "";
         this.isRunning = true;
         return;
       case "query-block":
@@ -129,14 +141,16 @@ export class FakeQemu {
       case "blockdev-create": {
         const { options } = input as { options: { file: string } };
         return this.#job(input, () => {
-          this.#formatted.set(this.#node(options.file).file, []);
+          const { file } = this.#node(options.file);
+          this.formatted.set(file, []);
+          return this.onFormat(file);
         });
       }
       case "snapshot-save":
         return this.#job(input, () => {
           const { images = [], file } = this.#node(String(input.vmstate));
           images.push({ name: String(input.tag), memory: this.memory, clockNs: 1_500_000_000 });
-          this.#formatted.set(file, images);
+          this.formatted.set(file, images);
         });
       case "snapshot-load":
         return this.#job(input, () => {
@@ -150,10 +164,10 @@ export class FakeQemu {
           const node = this.#node(String((input.devices as string[])[0]));
           const left = (node.images ?? []).filter(({ name }) => name !== input.tag);
           node.images = left;
-          this.#formatted.set(node.file, left);
+          this.formatted.set(node.file, left);
         });
       case "query-jobs":
-        return [...this.#jobs].map(([id, job]) => ({ id, status: "concluded", ...job }));
+        return [...this.#jobs].map(([id, job]) => ({ id, ...job }));
       case "job-dismiss":
         this.#jobs.delete(String(input.id));
         return;
@@ -179,7 +193,7 @@ export class FakeQemu {
       return;
     }
     const file = this.#node(String(input.file)).file;
-    const images = this.#formatted.get(file);
+    const images = this.formatted.get(file);
     if (images === undefined) throw new Error("Image is not in qcow2 format");
     this.nodes.set(name, { driver: String(input.driver), file, images });
     return;
@@ -191,16 +205,18 @@ export class FakeQemu {
     return node;
   }
 
-  #job(input: Record<string, unknown>, work: () => void): Answer {
+  #job(input: Record<string, unknown>, work: () => void | Promise<void>): Answer {
     const id = String(input["job-id"]);
     const type = "job";
-    try {
-      work();
-      this.#jobs.set(id, { type });
-    } catch (error) {
-      this.#jobs.set(id, { type, error: (error as Error).message });
-    }
-    queueMicrotask(() => this.sendEvent("JOB_STATUS_CHANGE", { id, status: "concluded" }));
+    const done = (error?: unknown): void => {
+      const failure = error === undefined ? {} : { error: (error as Error).message };
+      this.#jobs.set(id, { type, status: "concluded", ...failure });
+      this.sendEvent("JOB_STATUS_CHANGE", { id, status: "concluded" });
+    };
+    this.#jobs.set(id, { type, status: "running" });
+    Promise.resolve()
+      .then(work)
+      .then(() => done(), done);
     return;
   }
 

@@ -40,9 +40,14 @@ export class MemoryNet implements Net {
     };
   }
 
+  /** Whoever listened there is gone. */
+  stopListening(address: Address): void {
+    this.#listening.delete(JSON.stringify(address));
+  }
+
   async connect(address: Address): Promise<MemoryConnection> {
     const accept = this.#listening.get(JSON.stringify(address));
-    if (accept === undefined) throw new KelpieError("io", "nobody listens there");
+    if (accept === undefined) throw new KelpieError("not-found", "nobody listens there");
     const [near, far] = MemoryConnection.pair(this.#settings);
     this.accepted.push(far);
     accept(far);

@@ -1,0 +1,256 @@
+import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
+import type { Clock } from "../host/clock.ts";
+import { checkTag } from "../vdi/names.ts";
+import type { Vdis } from "../vdi/vdis.ts";
+import type { VmPending, VmRecord, VmSnapshot } from "../vdi/vm-record.ts";
+import { StepError, step, type VmMachine } from "./vm-machine.ts";
+
+/** How long an operation took, and how long the guest stood still. */
+export interface Took {
+  tookMs: number;
+  pausedMs: number;
+}
+
+export interface VmOperationComponents {
+  vdis: Vdis;
+  clock: Clock;
+}
+
+/**
+ * Saves memory, devices and all disks, of one moment. Memory goes into the memory VDI first; the disks'
+ * snapshots and what ties them to it are one catalog record: with that the snapshot exists, without it
+ * nothing does.
+ */
+export async function saveVm(
+  machine: VmMachine,
+  request: { tag: string | undefined; replace: boolean },
+  components: VmOperationComponents,
+): Promise<{ id: number } & Took> {
+  const { vdis, clock } = components;
+  const { monitor, record } = machine;
+  const tag = request.tag ?? defaultTag(clock.nowMs());
+  const replaced = findReplaced(record, tag, request.replace);
+  for (const name of record.disks) mustBeFree(vdis, name, { tag, replaced });
+  const image = newImage(vdis);
+  const { isRunning: wasRunning } = await monitor.mustStandStill();
+  const startMs = clock.monotonicMs();
+  await machine.change({ pending: { kind: "save", image, wasRunning } });
+  let pausedAtMs = startMs;
+  try {
+    await step("stopping the guest", () => {
+      pausedAtMs = clock.monotonicMs();
+      return monitor.pause();
+    });
+    await step("saving the memory", () => monitor.saveState(image));
+    const saved = await step("looking at the saved memory", async () => {
+      const found = (await monitor.states()).find(({ name }) => name === image);
+      if (found === undefined) throw new KelpieError("io", "QEMU does not have it");
+      return found;
+    });
+    const resume: VmPending = { kind: "resume", image: null, wasRunning };
+    await step("the snapshots of the disks", () =>
+      vdis.snapshot(record.disks, tag, {
+        replacing: replaced?.disks.map(({ point }) => point) ?? [],
+        notes: (points) => {
+          const snapshot: VmSnapshot = {
+            id: record.nextId,
+            tag,
+            image,
+            takenMs: clock.nowMs(),
+            clockNs: saved.clockNs,
+            memoryBytes: saved.sizeBytes,
+            parent:
+              replaced !== undefined && record.current === replaced.id
+                ? replaced.parent
+                : record.current,
+            disks: points.map((point, at) => ({ name: record.disks[at] ?? "", point })),
+          };
+          const others = replaced === undefined ? record : withoutSnapshot(record, replaced);
+          return [
+            {
+              type: "vm",
+              record: {
+                ...others,
+                snapshots: [...others.snapshots, snapshot],
+                nextId: record.nextId + 1,
+                current: snapshot.id,
+                pending: wasRunning ? resume : null,
+              },
+            },
+          ];
+        },
+      }),
+    );
+  } catch (error) {
+    throw await undone(machine, { operation: "savevm", error });
+  }
+  await goOn(machine, wasRunning);
+  const endMs = clock.monotonicMs();
+  return { id: record.nextId, tookMs: endMs - startMs, pausedMs: endMs - pausedAtMs };
+}
+
+/**
+ * Puts memory, devices and all disks back to a snapshot. What the memory is now is saved first, for the
+ * case that loading fails. The disks go back last, in one catalog record: with that it has happened.
+ */
+export async function loadVm(
+  machine: VmMachine,
+  snapshot: VmSnapshot,
+  components: VmOperationComponents,
+): Promise<Took> {
+  const { vdis, clock } = components;
+  const { monitor, record } = machine;
+  const targets = targetsOf(record, snapshot, vdis);
+  if (!(await monitor.states()).some(({ name }) => name === snapshot.image)) {
+    throw new KelpieError("corrupt", `the memory of snapshot "${snapshot.tag}" is gone`);
+  }
+  const { isRunning: wasRunning } = await monitor.mustStandStill();
+  const before = newImage(vdis);
+  const startMs = clock.monotonicMs();
+  await machine.change({ pending: { kind: "load", image: before, wasRunning } });
+  let pausedAtMs = startMs;
+  try {
+    await step("stopping the guest", () => {
+      pausedAtMs = clock.monotonicMs();
+      return monitor.pause();
+    });
+    await step("saving what the memory is now", () => monitor.saveState(before));
+    await step("loading the memory", () => monitor.loadState(snapshot.image));
+    const resume: VmPending = { kind: "resume", image: null, wasRunning };
+    await step("the rollback of the disks", () => {
+      const pending = wasRunning ? resume : null;
+      const changed = { ...machine.record, current: snapshot.id, pending };
+      return vdis.rollbackEach(targets, { live: true, notes: [{ type: "vm", record: changed }] });
+    });
+  } catch (error) {
+    throw await undone(machine, { operation: "loadvm", error });
+  }
+  await goOn(machine, wasRunning);
+  const endMs = clock.monotonicMs();
+  return { tookMs: endMs - startMs, pausedMs: endMs - pausedAtMs };
+}
+
+/** The record less a snapshot; what stood on it stands on what it stood on. */
+export function withoutSnapshot(record: VmRecord, gone: VmSnapshot): VmRecord {
+  const above = (id: number | null): number | null => (id === gone.id ? gone.parent : id);
+  return {
+    ...record,
+    current: above(record.current),
+    snapshots: record.snapshots
+      .filter(({ id }) => id !== gone.id)
+      .map((snapshot) => ({ ...snapshot, parent: above(snapshot.parent) })),
+  };
+}
+
+/** Brings the VM to where it was, as far as it goes; returns what to say of it. */
+async function undone(
+  machine: VmMachine,
+  failure: { operation: string; error: unknown },
+): Promise<unknown> {
+  const { error, operation } = failure;
+  if (!(error instanceof StepError) || !isKelpieError(error.cause)) return error;
+  const { cause } = error;
+  const what = `${operation} of VM "${machine.name}": ${error.step} failed: ${cause.message}`;
+  const remedy = cause.remedy === undefined ? {} : { remedy: cause.remedy };
+  const { pending } = machine.record;
+  try {
+    if (pending !== null) {
+      await machine.monitor.settleJobs();
+      const states = (await machine.monitor.states()).map(({ name }) => name);
+      await machine.finish(pending, states);
+      if (pending.image !== null && states.includes(pending.image)) {
+        await machine.monitor.deleteState(pending.image);
+      }
+    }
+    return new KelpieError(cause.code, `${what}; the VM is as it was`, { cause, ...remedy });
+  } catch (second) {
+    if (!isKelpieError(second)) return second;
+    const left = `; its disks are as they were, and its QEMU: ${messageOf(second)}`;
+    return new KelpieError(cause.code, what + left, {
+      cause,
+      remedy: `The next command on VM "${machine.name}" brings it in order.`,
+    });
+  }
+}
+
+/** The guest runs again; what was done is done, whatever comes of this. */
+async function goOn(machine: VmMachine, wasRunning: boolean): Promise<void> {
+  if (!wasRunning) return;
+  try {
+    await machine.monitor.resume();
+    await machine.change({ pending: null });
+  } catch (error) {
+    if (!isKelpieError(error)) throw error;
+    throw new KelpieError(
+      error.code,
+      `it is done, but the guest of VM "${machine.name}" does not run on: ${error.message}`,
+      { cause: error, remedy: `kelpie vm monitor ${machine.name}, and there "cont"` },
+    );
+  }
+}
+
+/** As QEMU calls it: "vm-20260301140509". */
+function defaultTag(nowMs: number): string {
+  const date = new Date(nowMs);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;
+  return `vm-${day}${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
+}
+
+/** Not that of any other state in the store's memory VDIs, clones of each other as they may be. */
+function newImage(vdis: Vdis): string {
+  return `kelpie-${vdis.store.allocateId()}`;
+}
+
+function findReplaced(record: VmRecord, tag: string, replace: boolean): VmSnapshot | undefined {
+  checkTag(tag);
+  const found = record.snapshots.find((snapshot) => snapshot.tag === tag);
+  if (found === undefined || replace) return found;
+  throw new KelpieError("exists", `VM "${record.name}" has a snapshot "${tag}" already`, {
+    remedy: "Use --replace to put this one in its place.",
+  });
+}
+
+/** Before anything stands still for it. */
+function mustBeFree(
+  vdis: Vdis,
+  name: string,
+  { tag, replaced }: { tag: string; replaced: VmSnapshot | undefined },
+): void {
+  const own = new Set(replaced?.disks.map(({ point }) => point));
+  const taken = vdis.registry.snapshotsOf(name).find((entry) => entry.tag === tag);
+  if (taken === undefined || own.has(taken.point)) return;
+  throw new KelpieError("exists", `disk "${name}" has a snapshot "${tag}" of its own already`, {
+    remedy: "Choose another tag.",
+  });
+}
+
+function targetsOf(
+  record: VmRecord,
+  snapshot: VmSnapshot,
+  vdis: Vdis,
+): { name: string; snapshot: string }[] {
+  const missing = record.disks.find((name) => !snapshot.disks.some((disk) => disk.name === name));
+  if (missing !== undefined) {
+    throw new KelpieError(
+      "invalid",
+      `snapshot "${snapshot.tag}" is from before VM "${record.name}" had disk "${missing}"`,
+    );
+  }
+  return snapshot.disks.map(({ name, point }) => {
+    if (!record.disks.includes(name)) {
+      throw new KelpieError(
+        "invalid",
+        `snapshot "${snapshot.tag}" has disk "${name}", which VM "${record.name}" does not have`,
+      );
+    }
+    const entry = vdis.registry.snapshotAt(point);
+    if (entry === undefined) throw new KelpieError("corrupt", `disk "${name}" lost its snapshot`);
+    if (vdis.store.point(point).sizeBytes !== vdis.point(name).sizeBytes) {
+      throw new KelpieError("busy", `disk "${name}" has another size than in "${snapshot.tag}"`, {
+        remedy: "A guest that runs does not see its disk change its size.",
+      });
+    }
+    return { name, snapshot: `#${entry.snapId}` };
+  });
+}

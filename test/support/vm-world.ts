@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import type { MemoryFiles } from "../../sim/memory-files.ts";
+import { createMemoryHost, type MemoryHost } from "../../sim/memory-host.ts";
+import type { Control } from "../../src/control/calls.ts";
+import { createControl } from "../../src/control/control.ts";
+import { Vms } from "../../src/control/vms.ts";
+import { openDirectoryBackend } from "../../src/store/backend/directory.ts";
+import { checkStore } from "../../src/store/check.ts";
+import { Vdis } from "../../src/vdi/vdis.ts";
+import { FakeQemu } from "./fake-qemu.ts";
+import { MemoryNet } from "./memory-net.ts";
+import { byteAt, filled } from "./memory-vdis.ts";
+
+export const monitor = { kind: "unix", path: "/run/vm1.qmp" } as const;
+export const nbdSocket = { kind: "unix", path: "/store/nbd.sock" } as const;
+const diskBytes = 2 ** 20;
+
+/** What the guest has in memory and on both disks; all of one moment if they are the same. */
+export interface Moment {
+  memory: string;
+  root: number;
+  data: number;
+}
+
+/** A store in memory, served at `nbdSocket`, and a QEMU that has two of its disks. */
+export class VmWorld {
+  readonly vdis: Vdis;
+  readonly vms: Vms;
+  readonly control: Control;
+  readonly host: MemoryHost;
+  readonly net: MemoryNet;
+  readonly qemu: FakeQemu;
+
+  /** With VM "vm1" attached. */
+  static async attached(): Promise<VmWorld> {
+    const world = await VmWorld.open();
+    await world.control.call("vm.attach", { name: "vm1", monitor });
+    return world;
+  }
+
+  static async open(left?: {
+    files: MemoryFiles;
+    qemu: FakeQemu;
+    net: MemoryNet;
+  }): Promise<VmWorld> {
+    const host = createMemoryHost(left === undefined ? { seed: 1 } : { seed: 2, ...left });
+    const backend = await openDirectoryBackend({ root: "/store" }, host);
+    const settings = { directory: "/store", create: true, segmentBytesMax: 2 ** 20 };
+    const vdis = await Vdis.open(settings, { host, backend });
+    const net = left?.net ?? new MemoryNet();
+    const qemu = left?.qemu ?? new FakeQemu();
+    const world = new VmWorld({ vdis, host, net, qemu });
+    if (left === undefined) {
+      for (const name of ["root", "data"]) {
+        await vdis.create(name, diskBytes);
+        const file = `nbd+unix:///${name}?socket=${nbdSocket.path}`;
+        qemu.nodes.set(`node-${name}`, { driver: "nbd", file, isDrive: true });
+      }
+      await qemu.listen(net, monitor);
+      await world.guest("fresh", 1);
+    }
+    for (const name of ["root", "data"]) world.connectDisk(name);
+    qemu.onFormat = async (file) => {
+      const name = /\/\/\/(.*)\?/.exec(file)?.[1] ?? "";
+      await world.vdis.volume(name).write(filled(1), 0);
+    };
+    world.vms.serve([nbdSocket]);
+    return world;
+  }
+
+  private constructor(parts: { vdis: Vdis; host: MemoryHost; net: MemoryNet; qemu: FakeQemu }) {
+    this.vdis = parts.vdis;
+    this.host = parts.host;
+    this.net = parts.net;
+    this.qemu = parts.qemu;
+    const { vdis, net } = this;
+    this.vms = new Vms({ directory: "/store" }, { vdis, host: { ...parts.host, net } });
+    this.control = createControl({ url: "/store" }, { vdis, vms: this.vms });
+  }
+
+  /** As QEMU's NBD client does. */
+  connectDisk(name: string): void {
+    const client = { protocol: "nbd" as const, peer: "unix", export: name, readOnly: false };
+    this.vdis.attachments.add(name, client);
+  }
+
+  /** The guest changes its memory, and the same on both disks. */
+  async guest(word: string, byte: number): Promise<void> {
+    this.qemu.memory = word;
+    for (const name of ["root", "data"]) await this.vdis.volume(name).write(filled(byte), 0);
+  }
+
+  async moment(): Promise<Moment> {
+    return {
+      memory: this.qemu.memory,
+      root: await byteAt(this.vdis.volume("root"), 0),
+      data: await byteAt(this.vdis.volume("data"), 0),
+    };
+  }
+
+  /** The process dies, here and now; another one opens what is left, with the same QEMU running. */
+  die(): MemoryFiles {
+    const files = this.host.files.crashKeepingEverything();
+    this.qemu.vanish();
+    return files;
+  }
+
+  /** Virtual time passes until `done`. */
+  async until(done: () => boolean): Promise<void> {
+    for (let turn = 0; turn < 200 && !done(); turn++) await this.host.time.advance(100);
+    assert.ok(done(), "it did not come to that");
+  }
+
+  /** No image but those of snapshots, nothing unfinished, nothing wrong in the store. */
+  async mustBeInOrder(): Promise<void> {
+    const record = this.vdis.registry.vms.find("vm1");
+    assert.equal(record.pending, null);
+    const wanted = record.snapshots.map(({ image }) => image).sort();
+    assert.deepEqual(this.qemu.imagesOf("kelpie-memory").sort(), wanted);
+    const { findings } = await checkStore(this.vdis.store, { repair: false, describe: () => "" });
+    assert.deepEqual(findings, []);
+  }
+
+  async close(): Promise<void> {
+    await this.vms.close();
+    await this.vdis.close();
+  }
+}
