@@ -88,7 +88,7 @@ export class VmMonitor {
     return queryDrives(this.#client);
   }
 
-  /** Also writes everything out that its block layer holds, and flushes; when it stands still already, too. */
+  /** Also writes out what its block layer holds, and flushes; when it stands still already, too. */
   async pause(): Promise<void> {
     await this.#client.execute("stop", undefined, { timeoutMs: Number.POSITIVE_INFINITY });
   }
