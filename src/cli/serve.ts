@@ -9,6 +9,7 @@ import { createNbdServer } from "../nbd/server.ts";
 import { formatNbdUri } from "../nbd/uri.ts";
 import { formatAddress } from "./addresses.ts";
 import { banner } from "./banner.ts";
+import { clusterStoreOf, openGateway, socketDirectory } from "./cluster-store.ts";
 import type { Cli, GlobalOptions } from "./command.ts";
 import type { CliContext, LocalStore } from "./context.ts";
 import { nbdListeners, parseKeepDiscarded, type WantedListener } from "./serve-options.ts";
@@ -46,6 +47,7 @@ still work.`,
 Examples:
   kelpie serve
   kelpie serve --store /srv/disks --nbd unix:/run/kelpie.sock --nbd 127.0.0.1:10809
+  kelpie serve --store sheepdog://10.0.0.7:7000   disks of a Sheepdog cluster, over NBD
   kelpie serve --keep-discarded 7d,25%
   kelpie serve --keep-discarded 0              nothing can be brought back`,
     )
@@ -57,7 +59,12 @@ Examples:
 
 /** The composition root: opens everything in order, waits for a signal, closes in reverse. */
 async function serve(context: CliContext, options: ServeOptions): Promise<number> {
-  const store = storeDirectory(context, options.store);
+  const cluster = clusterStoreOf(context, options.store);
+  // Of a cluster, what is in this directory are sockets.
+  const store =
+    cluster === undefined
+      ? storeDirectory(context, options.store)
+      : await socketDirectory(context, cluster);
   await refuseFile(context, store);
   const wanted = nbdListeners(options.nbd, { store, insecure: options.insecure === true });
   const keep =
@@ -65,14 +72,18 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
       ? {}
       : { keepDiscarded: parseKeepDiscarded(options.keepDiscarded) };
   const startedMs = context.host.clock.nowMs();
-  const local = await openStore(context, store, keep);
+  const local =
+    cluster === undefined
+      ? await openStore(context, store, keep)
+      : await openGateway(context, cluster, keep);
   const open: Closable[] = [local];
   try {
     const listeners = await listenNbd(context, local, wanted);
     open.push(...listeners);
     const nbd = listeners.map(({ address }) => formatNbdUri({ address, exportName: "" }));
     local.vms?.serve(listeners.map(({ address }) => address));
-    const info = { version: context.version, pid: context.pid, store, startedMs, nbd };
+    const served = cluster?.url ?? store;
+    const info = { version: context.version, pid: context.pid, store: served, startedMs, nbd };
     open.push(await listenControl(context, store, withServerInfo(local.control, info)));
     const shown = { info, addresses: listeners.map(({ address }) => address) };
     await context.stdout.write(

@@ -7,6 +7,7 @@ import { connectControl, type RunningServer } from "../http/control-client.ts";
 import { shortSocketPath } from "../http/socket-path.ts";
 import { connectNbd } from "../nbd/client.ts";
 import { parseNbdUri } from "../nbd/uri.ts";
+import { type ClusterStore, clusterStoreOf, openCluster } from "./cluster-store.ts";
 import type { CliContext, LocalStore } from "./context.ts";
 import { splitName } from "./snapshot-name.ts";
 import { printable } from "./text.ts";
@@ -35,6 +36,8 @@ export async function openSession(
   context: CliContext,
   settings: SessionSettings,
 ): Promise<Session> {
+  const cluster = clusterStoreOf(context, settings.store);
+  if (cluster !== undefined) return await openClusterSession(context, cluster);
   const store = storeDirectory(context, settings.store);
   await refuseFile(context, store);
   const deadlineMs = context.host.clock.monotonicMs() + busyWaitMs;
@@ -61,6 +64,15 @@ export async function openSession(
   }
 }
 
+/** A gateway knows who has what open, and is asked if there is one. */
+async function openClusterSession(context: CliContext, cluster: ClusterStore): Promise<Session> {
+  const { directory } = cluster;
+  const running =
+    directory === undefined ? undefined : await connectControl(controlSocket(directory));
+  if (running !== undefined) return remoteSession(context, running);
+  return localSession(context, await openCluster(context, cluster));
+}
+
 /** The directory a command line means. Fails with "unsupported" for what is no directory. */
 export function storeDirectory(context: CliContext, option: string | undefined): string {
   const store = option ?? (context.env.KELPIE_STORE || defaultStore);
@@ -71,7 +83,7 @@ export function storeDirectory(context: CliContext, option: string | undefined):
   if (scheme !== undefined) {
     throw new KelpieError(
       "unsupported",
-      `store ${store}: this version keeps stores in directories`,
+      `store ${store}: this version keeps stores in directories and in Sheepdog clusters`,
     );
   }
   return resolve(store);

@@ -24,3 +24,9 @@ export const lineageMax = 65_536;
 export const entriesPerRead = 2 ** 18;
 /** Entries dropped by one request when a VDI is deleted: as `dog`. */
 export const wipedPerRequest = 128;
+/** And how far apart they may be: 256 KiB of zeros, most of which are there already. */
+export const wipedEntriesMax = 2 ** 16;
+/** Headers read at once when points are listed. */
+export const headersAtOnce = 32;
+/** Attempts at an operation whose answers are lost. */
+export const resentMax = 3;

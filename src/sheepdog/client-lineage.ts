@@ -8,13 +8,20 @@ import { result } from "./results.ts";
 /** The vids that a point stands on, nearest first, read as far as somebody asked. */
 export class Lineage {
   readonly #client: SheepdogClient;
+  /** Parents that are known, of any points; what is read is added. */
+  readonly #parents: Map<number, number>;
   readonly #distances = new Map<number, number>();
   #next: number;
   #reading: Promise<void> = Promise.resolve();
 
   /** Of a point whose parent is `parentVid`; 0 is none. */
-  constructor(parentVid: number, components: { client: SheepdogClient }) {
+  constructor(
+    parentVid: number,
+    components: { client: SheepdogClient },
+    parents = new Map<number, number>(),
+  ) {
     this.#client = components.client;
+    this.#parents = parents;
     this.#next = parentVid;
   }
 
@@ -26,19 +33,36 @@ export class Lineage {
   /** 1 for the parent, 2 for the parent's; undefined for a vid that is no ancestor. */
   async distanceTo(vid: number): Promise<number | undefined> {
     while (!this.#distances.has(vid) && this.#next !== 0) {
+      const known = this.#parents.get(this.#next);
+      if (known !== undefined) {
+        this.#step(known);
+        continue;
+      }
       this.#reading = this.#reading.then(() => this.#readOne());
       await this.#reading;
     }
     return this.#distances.get(vid);
   }
 
+  /** The parent first. */
+  async all(): Promise<number[]> {
+    await this.distanceTo(0); // which nobody is
+    return [...this.#distances.keys()];
+  }
+
   async #readOne(): Promise<void> {
     const vid = this.#next;
     if (vid === 0) return;
-    const isRing = this.#distances.has(vid) || this.#distances.size >= lineageMax;
+    const parent = this.#parents.get(vid) ?? (await this.#parentOf(vid));
+    this.#parents.set(vid, parent);
+    if (this.#next === vid) this.#step(parent);
+  }
+
+  #step(parent: number): void {
+    const isRing = this.#distances.has(this.#next) || this.#distances.size >= lineageMax;
     if (isRing) throw new KelpieError("io", "the history of the disk has no beginning");
-    this.#distances.set(vid, this.#distances.size + 1);
-    this.#next = await this.#parentOf(vid);
+    this.#distances.set(this.#next, this.#distances.size + 1);
+    this.#next = parent;
   }
 
   async #parentOf(vid: number): Promise<number> {

@@ -196,6 +196,7 @@ export class RemoteVolume implements BlockDevice {
       });
     }
     await this.alone(async () => {
+      this.#mustBeThere();
       for (;;) {
         const { vid } = this;
         assert(sizeBytes >= this.#header.sizeBytes, "a remote disk does not shrink");
@@ -212,7 +213,6 @@ export class RemoteVolume implements BlockDevice {
 
   /** Runs `action` while no request is under way; those that come meanwhile wait. */
   async alone<T>(action: () => Promise<T>): Promise<T> {
-    this.#mustBeThere();
     const hold = await this.#locks.acquire(0, dataObjectsMax, "exclusive");
     try {
       return await action();
@@ -226,12 +226,13 @@ export class RemoteVolume implements BlockDevice {
     await this.#adoptHeader(checkHeader(await readHeader(this.#client, vid), vid));
   }
 
-  /** The disk has other data now. Only while alone. */
+  /** The disk has other data now, and is there again if it was not. Only while alone. */
   async replacedBy(vid: number): Promise<void> {
     const { header, entries } = await readPoint(this.#client, vid);
     this.#header = header;
     this.#entries = entries;
     this.#lineage = new Lineage(header.parentVid, { client: this.#client });
+    this.#gone = undefined;
   }
 
   async #writePart(part: ObjectPart, chunks: readonly Uint8Array[]): Promise<void> {

@@ -22,6 +22,8 @@ export interface CliSettings {
   openLocal?: (url: string, options: OpenLocalOptions) => Promise<LocalStore>;
   /** Parts of the outside world to replace. */
   host?: Partial<Host>;
+  /** Besides $KELPIE_STORE. */
+  env?: Record<string, string>;
   /** Sees what is written as it is written. */
   onStdout?: (text: string) => void;
 }
@@ -35,7 +37,7 @@ export async function runCli(argv: readonly string[], settings: CliSettings): Pr
     stdin: settings.stdin ?? bytesOf(),
     stdout: out.output,
     stderr: err.output,
-    env: { KELPIE_STORE: settings.directory ?? "/nonexistent/kelpie-test" },
+    env: { KELPIE_STORE: settings.directory ?? "/nonexistent/kelpie-test", ...settings.env },
     signal: settings.signal ?? new AbortController().signal,
     version: "0.0.0-test",
     pid: 4711,

@@ -1,0 +1,67 @@
+import { isKelpieError } from "../base/errors.ts";
+import type { SheepdogClient } from "./client.ts";
+import { readClusterInfo } from "./client-cluster.ts";
+import { isRefused } from "./client-errors.ts";
+import { readHeader } from "./client-inode.ts";
+import { headersAtOnce } from "./client-limits.ts";
+import { eachOf } from "./client-objects.ts";
+import { result } from "./results.ts";
+import { vdiNameHash } from "./wire-hash.ts";
+import type { InodeHeader } from "./wire-inode.ts";
+import { vidsMax } from "./wire-oid.ts";
+import { clusterFlag } from "./wire-opcodes.ts";
+
+/** All points of a cluster that are not deleted, by vid. As `dog` finds them. */
+export async function listPoints(client: SheepdogClient): Promise<InodeHeader[]> {
+  const inUse = await client.readVdis();
+  const deleted = await client.readDeletedVdis();
+  return readHeaders(client, vidsOf(inUse, deleted));
+}
+
+/** The points of one name, by snap id: snapshots, and then the working VDI if there is one. */
+export async function listPointsOf(client: SheepdogClient, name: string): Promise<InodeHeader[]> {
+  const inUse = await client.readVdis();
+  const deleted = await client.readDeletedVdis();
+  const info = await readClusterInfo(client);
+  // Where vids are used again they have nothing to do with names.
+  const isAnywhere = ((info?.clusterFlags ?? 0) & clusterFlag.recycleVid) !== 0;
+  const vids = isAnywhere ? vidsOf(inUse, deleted) : runOf(name, inUse, deleted);
+  const headers = await readHeaders(client, vids);
+  return headers.filter((header) => header.name === name).sort((a, b) => a.snapId - b.snapId);
+}
+
+async function readHeaders(client: SheepdogClient, vids: Iterable<number>): Promise<InodeHeader[]> {
+  const headers: InodeHeader[] = [];
+  await eachOf(vids, headersAtOnce, async (vid) => {
+    try {
+      const header = await readHeader(client, vid);
+      if (header.name !== "") headers.push(header);
+    } catch (error) {
+      // Deleted since, or with a name that is not UTF-8, which nobody could give us either.
+      if (!isRefused(error, result.noObject) && !isKelpieError(error, "invalid")) throw error;
+    }
+  });
+  return headers.sort((a, b) => a.vid - b.vid);
+}
+
+function* vidsOf(inUse: Uint8Array, deleted: Uint8Array): Generator<number> {
+  for (let byte = 0; byte < inUse.length; byte++) {
+    const present = (inUse[byte] ?? 0) & ~(deleted[byte] ?? 0);
+    for (let bit = 0; bit < 8; bit++) if ((present & (1 << bit)) !== 0) yield 8 * byte + bit;
+  }
+}
+
+/** The vids from a name's hash up to the first one that was never used, round the end. */
+function* runOf(name: string, inUse: Uint8Array, deleted: Uint8Array): Generator<number> {
+  const first = vdiNameHash(name) || 1;
+  let vid = first;
+  do {
+    if (!hasBit(inUse, vid)) return;
+    if (!hasBit(deleted, vid)) yield vid;
+    vid = vid + 1 === vidsMax ? 1 : vid + 1;
+  } while (vid !== first);
+}
+
+function hasBit(bitmap: Uint8Array, vid: number): boolean {
+  return ((bitmap[vid >> 3] ?? 0) & (1 << (vid & 7))) !== 0;
+}

@@ -1,0 +1,83 @@
+import type { SheepdogClient } from "./client.ts";
+import { objectCount, readEntries } from "./client-inode.ts";
+import { Lineage } from "./client-lineage.ts";
+import { listPoints } from "./client-list.ts";
+import type { InodeHeader } from "./wire-inode.ts";
+
+/** A working VDI or a snapshot of a cluster, with its place in the history. */
+export interface PointEntry {
+  name: string;
+  kind: "working" | "snapshot";
+  snapId: number;
+  /** Empty for the working VDI. */
+  tag: string;
+  vid: number;
+  /** The nearest ancestor that is not deleted; undefined for the first. */
+  parent: { vid: number; name: string } | undefined;
+  /** Where everything began, deleted or not. */
+  rootVid: number;
+  sizeBytes: number;
+  objectBytes: number;
+  /** When the working VDI began, or when the snapshot was taken. */
+  createdMs: number;
+  vmStateBytes: number;
+  vmClockNs: number;
+  copies: number;
+  copyPolicy: number;
+  /** A hyper volume, whose data this client does not understand. */
+  isHyper: boolean;
+}
+
+/** All points of a cluster, by vid. */
+export async function describePoints(client: SheepdogClient): Promise<PointEntry[]> {
+  const headers = await listPoints(client);
+  const names = new Map(headers.map(({ vid, name }) => [vid, name]));
+  const parents = new Map(headers.map(({ vid, parentVid }) => [vid, parentVid]));
+  const entries: PointEntry[] = [];
+  for (const header of headers) {
+    const lineage = new Lineage(header.parentVid, { client }, parents);
+    const ancestors = await lineage.all();
+    const nearest = ancestors.find((vid) => names.has(vid));
+    const parent =
+      nearest === undefined ? undefined : { vid: nearest, name: names.get(nearest) ?? "" };
+    entries.push(describe(header, parent, ancestors.at(-1) ?? header.vid));
+  }
+  return entries;
+}
+
+/** Bytes of objects that are the point's own, and of those it has from others. */
+export async function usedBytes(
+  client: SheepdogClient,
+  point: PointEntry,
+): Promise<{ own: number; shared: number }> {
+  const used = { own: 0, shared: 0 };
+  if (point.isHyper) return used;
+  const { vid, sizeBytes, objectBytes } = point;
+  const count = objectCount({ sizeBytes, blockSizeShift: Math.log2(objectBytes) });
+  for (const owner of await readEntries(client, vid, { first: 0, count })) {
+    if (owner === vid) used.own += objectBytes;
+    else if (owner !== 0) used.shared += objectBytes;
+  }
+  return used;
+}
+
+function describe(header: InodeHeader, parent: PointEntry["parent"], rootVid: number): PointEntry {
+  const isSnapshot = header.snapshotMs !== 0;
+  return {
+    name: header.name,
+    kind: isSnapshot ? "snapshot" : "working",
+    snapId: header.snapId,
+    tag: isSnapshot ? header.tag : "",
+    vid: header.vid,
+    parent,
+    rootVid,
+    sizeBytes: header.sizeBytes,
+    objectBytes: 2 ** header.blockSizeShift,
+    createdMs: isSnapshot ? header.snapshotMs : header.createdMs,
+    vmStateBytes: header.vmStateBytes,
+    vmClockNs: header.vmClockNs,
+    copies: header.copies,
+    copyPolicy: header.copyPolicy,
+    isHyper: header.storePolicy !== 0,
+  };
+}
