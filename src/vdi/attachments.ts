@@ -1,6 +1,8 @@
 import { assert } from "../base/assert.ts";
 import type { ExportClient } from "../block/exports.ts";
 
+export type Protocol = ExportClient["protocol"];
+
 export interface Attachment extends ExportClient {
   /** The export as it was asked for. */
   export: string;
@@ -28,7 +30,10 @@ export class Attachments {
     return [...(this.#byKey.get(key) ?? [])];
   }
 
-  count(key: string): number {
-    return this.#byKey.get(key)?.size ?? 0;
+  /** Without those of one protocol, if it is named. */
+  count(key: string, ignoring?: Protocol): number {
+    const all = this.#byKey.get(key);
+    if (all === undefined || ignoring === undefined) return all?.size ?? 0;
+    return [...all].filter(({ protocol }) => protocol !== ignoring).length;
   }
 }

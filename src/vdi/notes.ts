@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { KelpieError } from "../base/errors.ts";
+import { formatNote } from "./objects/object-registry.ts";
 import { vidNote } from "./objects/vid-table.ts";
 import { vmRecord } from "./vm-record.ts";
 
@@ -29,6 +30,8 @@ const note = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("purge"), point: id }),
   /** Points have vids from here on, for ever. */
   z.strictObject({ type: z.literal("vids"), vids: z.array(vidNote) }),
+  /** What disks have that do not say otherwise, and whether Sheepdog's locks do anything. */
+  z.strictObject({ type: z.literal("format"), format: formatNote }),
   /** A virtual machine is from here on what `record` says. */
   z.strictObject({ type: z.literal("vm"), record: vmRecord }),
   z.strictObject({ type: z.literal("forgetVm"), name }),

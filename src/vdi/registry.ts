@@ -181,6 +181,9 @@ export class VdiRegistry implements Registry {
           this.objects.vids.add({ ...entry, deleted });
         }
         break;
+      case "format":
+        this.objects.format = note.format;
+        break;
       case "vm":
         this.vms.set(note.record);
         break;

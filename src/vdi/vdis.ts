@@ -3,13 +3,14 @@ import type { Host } from "../host/host.ts";
 import type { PointChange } from "../store/formats/catalog-record.ts";
 import type { Point } from "../store/point.ts";
 import { Store, type StoreComponents, type StoreSettings } from "../store/store.ts";
-import { Attachments } from "./attachments.ts";
+import { Attachments, type Protocol } from "./attachments.ts";
 import { type CopyProgress, copyBlocks } from "./copy-blocks.ts";
+import { mustBeFree, tagMustBeFree } from "./free-names.ts";
 import { History } from "./history.ts";
 import { NameLocks } from "./name-locks.ts";
 import { checkName, checkSize, checkTag } from "./names.ts";
 import type { Note } from "./notes.ts";
-import { Vids } from "./objects/vids.ts";
+import { type VidChoice, Vids } from "./objects/vids.ts";
 import { OpenVolumes } from "./open-volumes.ts";
 import { deleteOrphans } from "./orphans.ts";
 import {
@@ -93,7 +94,7 @@ export class Vdis {
     checkName(name);
     checkSize(sizeBytes);
     return this.locks.run([name], async () => {
-      this.#mustBeFree(name);
+      mustBeFree(this.registry, name);
       const id = this.store.allocateId();
       const change: PointChange = { type: "point", id, parent: 0, sizeBytes };
       await this.#commit([change], [{ type: "create", name, tip: id }]);
@@ -103,7 +104,7 @@ export class Vdis {
   async clone(source: string, snapshot: string, name: string): Promise<void> {
     checkName(name);
     return this.locks.run([source, name], async () => {
-      this.#mustBeFree(name);
+      mustBeFree(this.registry, name);
       const base = this.point(source, snapshot);
       const id = this.store.allocateId();
       const { sizeBytes } = base;
@@ -114,22 +115,26 @@ export class Vdis {
 
   /** One snapshot of each disk, all of one moment, while they are written. */
   async snapshot(names: readonly string[], tag = "", along: Along = {}): Promise<void> {
-    if (tag !== "") checkTag(tag);
+    if (tag !== "" && along.vids === undefined) checkTag(tag);
     mustDiffer(names);
     const { replacing = [] } = along;
     return this.locks.run([...names, ...this.#namesOf(replacing)], () =>
-      this.#deleting(replacing, async (deletion) => {
+      this.#choosing(replacing, along.vids !== undefined, async (deletion, choice) => {
         const notes: Note[] = [...deletion.notes];
         const points: number[] = [];
         const requests = names.map((name) => {
           const { snapId, tip } = this.registry.find(name);
-          this.#tagMustBeFree(name, tag, replacing);
+          tagMustBeFree(this.registry, { name, tag, replacing });
           const id = this.store.allocateId();
           notes.push({ type: "snapshot", name, snapId, tag, tip: id });
           points.push(tip);
           return { tip: this.volume(name).tip, id };
         });
         notes.push(...(along.notes?.(points) ?? []));
+        if (choice !== undefined) {
+          along.vids?.(choice, { point: points, tip: requests.map(({ id }) => id) });
+          notes.push(...choice.notes());
+        }
         await this.volumes.holdingVids(names, () =>
           this.store.snapshot(requests, notes, deletion.changes),
         );
@@ -171,12 +176,12 @@ export class Vdis {
   }
 
   /** Of the working VDI: its snapshots stay, and it can be brought back until it is purged. */
-  delete(name: string): Promise<void> {
+  delete(name: string, options: { ignoring?: Protocol } = {}): Promise<void> {
     return this.locks.run([name], async () => {
       this.registry.find(name);
       const vm = this.registry.vms.ofDisk(name);
       if (vm !== undefined) throw isOfVm(name, vm.name);
-      this.#mustNotBeUsed(name, "delete");
+      this.mustNotBeUsed(name, "delete", options);
       // Made if there is none yet: who opens the disk meanwhile must come to a door that is shut.
       const volume = this.volume(name);
       await this.volumes.behindBarrier([name], async () => {
@@ -197,9 +202,10 @@ export class Vdis {
   /** All of them in one record, with notes for it. */
   async deleteSnapshots(points: readonly number[], notes: readonly Note[]): Promise<void> {
     return this.locks.run(this.#namesOf(points), () =>
-      this.#deleting(points, (deletion) =>
-        this.#commit(deletion.changes, [...deletion.notes, ...notes]),
-      ),
+      this.#choosing(points, false, (deletion, choice) => {
+        const vids = choice?.notes() ?? [];
+        return this.#commit(deletion.changes, [...deletion.notes, ...notes, ...vids]);
+      }),
     );
   }
 
@@ -222,7 +228,7 @@ export class Vdis {
     mustDiffer(names);
     const sources = this.#namesOf(clones.map(({ point }) => point));
     return this.locks.run([...names, ...sources, now.source], async () => {
-      for (const name of names) this.#mustBeFree(name);
+      for (const name of names) mustBeFree(this.registry, name);
       const all: Note[] = [];
       const changes: PointChange[] = [];
       const { tip: frozen, snapId } = this.registry.find(now.source);
@@ -237,9 +243,15 @@ export class Vdis {
       all.push({ type: "snapshot", name: now.source, snapId, tag: "", tip });
       all.push({ type: "deleteSnapshot", point: frozen });
       const request = { tip: this.volume(now.source).tip, id: tip };
-      await this.volumes.holdingVids([now.source], () =>
-        this.store.snapshot([request], [...all, ...notes], changes),
-      );
+      await this.vids.run(async (choice) => {
+        // What is read by its vid is read through the new one when the old one is gone.
+        if (this.registry.objects.vids.ofPoint(frozen) !== undefined) {
+          choice.addNew(tip, { name: now.source, parent: this.store.point(frozen) });
+        }
+        await this.volumes.holdingVids([now.source], () =>
+          this.store.snapshot([request], [...all, ...notes, ...choice.notes()], changes),
+        );
+      });
     });
   }
 
@@ -250,7 +262,7 @@ export class Vdis {
     const target = as ?? name;
     return this.locks.run([name, target], async () => {
       const found = this.#findDiscarded(name, point);
-      if (as !== undefined) this.#mustBeFree(as);
+      if (as !== undefined) mustBeFree(this.registry, as);
       await this.#claiming([found.point], () => this.#bringBack(found.point, target, live));
     });
   }
@@ -293,7 +305,7 @@ export class Vdis {
     return this.locks.run([name], async () => {
       const point = this.point(name);
       if (point.parent === undefined) return;
-      this.#mustNotBeUsed(name, "flatten");
+      this.mustNotBeUsed(name, "flatten");
       const id = this.store.allocateId();
       const { sizeBytes } = point;
       await this.volume(name).tip.log?.drained();
@@ -302,7 +314,7 @@ export class Vdis {
       const tip = this.store.tip(this.store.point(id));
       try {
         await copyBlocks({ store: this.store, from: point, to: tip }, options);
-        this.#mustNotBeUsed(name, "flatten");
+        this.mustNotBeUsed(name, "flatten");
         await tip.flush();
         await this.store.closeTip(tip);
         const to = { kind: "existing" as const, point: tip.point };
@@ -325,27 +337,32 @@ export class Vdis {
     await this.volumes.closeAll(() => this.store.close());
   }
 
-  /** What a record says that deletes snapshots; `action` makes it, while no vids are given. */
-  async #deleting(
+  /**
+   * What a record says that deletes snapshots. `action` makes it; if that gives vids, or the snapshots had
+   * some, with a choice of vids, whose notes are the record's last.
+   */
+  async #choosing(
     points: readonly number[],
-    action: (deletion: { changes: PointChange[]; notes: Note[] }) => Promise<void>,
+    givesVids: boolean,
+    action: (
+      deletion: { changes: PointChange[]; notes: Note[] },
+      choice: VidChoice | undefined,
+    ) => Promise<void>,
   ): Promise<void> {
-    if (points.length === 0) return await action({ changes: [], notes: [] });
     for (const point of points) {
       const entry = this.registry.snapshotAt(point);
       if (entry === undefined) throw new KelpieError("not-found", `snapshot ${point} is gone`);
-      this.#mustNotBeUsed(entry.name, "delete", entry.snapId);
+      this.mustNotBeUsed(entry.name, "delete", { snapId: entry.snapId });
     }
+    const notes = points.map((point): Note => ({ type: "deleteSnapshot", point }));
+    const changes = points.map((id): PointChange => ({ type: "delete", id }));
+    const { vids } = this.registry.objects;
+    const withVid = points.filter((point) => vids.ofPoint(point) !== undefined);
+    if (!givesVids && withVid.length === 0) return await action({ changes, notes }, undefined);
     await this.vids.run(async (choice) => {
-      for (const point of points) {
-        // What is read by the vid of this snapshot is read through them from here on.
-        if (this.registry.objects.vids.ofPoint(point) !== undefined) {
-          choice.addChildren(this.store.point(point));
-        }
-      }
-      const notes = points.map((point): Note => ({ type: "deleteSnapshot", point }));
-      const changes = points.map((id): PointChange => ({ type: "delete", id }));
-      await action({ changes, notes: [...choice.notes(), ...notes] });
+      // What is read by the vids of these snapshots is read through them from here on.
+      for (const point of withVid) choice.addChildren(this.store.point(point));
+      await action({ changes, notes }, choice);
     });
   }
 
@@ -389,26 +406,6 @@ export class Vdis {
     }
   }
 
-  #mustBeFree(name: string): void {
-    const at = name.lastIndexOf("@");
-    if (at > 0 && this.registry.hasSnapshot(name.slice(0, at), name.slice(at + 1))) {
-      throw new KelpieError("exists", `"${name}" is the name of a snapshot's export`);
-    }
-    if (!this.registry.working.has(name)) return;
-    throw new KelpieError("exists", `there is a disk "${name}" already`);
-  }
-
-  #tagMustBeFree(name: string, tag: string, replacing: readonly number[]): void {
-    if (tag !== "" && this.registry.working.has(`${name}@${tag}`)) {
-      throw new KelpieError("exists", `there is a disk "${name}@${tag}": the snapshot's export`);
-    }
-    const isTaken = this.registry
-      .snapshotsOf(name)
-      .some((entry) => entry.tag === tag && !replacing.includes(entry.point));
-    if (tag === "" || !isTaken) return;
-    throw new KelpieError("exists", `disk "${name}" has a snapshot "${tag}" already`);
-  }
-
   #findDiscarded(name: string, point: number | undefined) {
     const found = this.registry
       .discardedOf(name)
@@ -430,9 +427,15 @@ export class Vdis {
     if (sizeBytes !== this.point(name).sizeBytes) throw sizeWouldChange(name);
   }
 
-  #mustNotBeUsed(name: string, what: string, snapId?: number): void {
+  /** Clients of a protocol may be left out: Sheepdog's own operations do not ask about them. */
+  mustNotBeUsed(
+    name: string,
+    what: string,
+    options: { snapId?: number; ignoring?: Protocol } = {},
+  ): void {
+    const { snapId, ignoring } = options;
     const key = snapId === undefined ? name : attachmentKey(name, snapId);
-    const clients = this.attachments.count(key);
+    const clients = this.attachments.count(key, ignoring);
     if (clients === 0) return;
     throw cannotWhileUsed(what, { name, snapId, clients });
   }
@@ -443,7 +446,7 @@ export class Vdis {
         remedy: "Add --shrink if that is what you want.",
       });
     }
-    this.#mustNotBeUsed(name, "shrink");
+    this.mustNotBeUsed(name, "shrink");
   }
 }
 
@@ -453,6 +456,8 @@ export interface Along {
   replacing?: readonly number[];
   /** Told the points that become the snapshots, in the order of the disks. */
   notes?: (points: readonly number[]) => Note[];
+  /** For clients of Sheepdog: the tags may be numbers, and vids are given. It may still refuse. */
+  vids?: (choice: VidChoice, of: { point: readonly number[]; tip: readonly number[] }) => void;
 }
 
 /** Under which snapshots are listed in `attachments`; a working VDI is under its name. */

@@ -1,6 +1,6 @@
 import type { MemoryFiles } from "../../sim/memory-files.ts";
 import { decodeInodeEntries, decodeInodeHeader } from "../../src/sheepdog/wire-inode.ts";
-import type { ObjectId, VdiSelector } from "../../src/vdi/objects/objects.ts";
+import type { NewVdi, ObjectId, VdiSelector } from "../../src/vdi/objects/objects.ts";
 import { VdiObjects } from "../../src/vdi/objects/vdi-objects.ts";
 import type { VdisSettings } from "../../src/vdi/vdis.ts";
 import { byteAt, openMemoryVdis } from "./memory-vdis.ts";
@@ -35,6 +35,13 @@ export async function openMemoryObjects(files?: MemoryFiles, settings: Partial<V
   }
 
   return { ...opened, objects, vidOf, header, owners, dataAt };
+}
+
+/** NEW_VDI as clients send it; what is not given is the store's to choose. */
+export function newVdi(name: string, more: Partial<NewVdi> = {}): NewVdi {
+  const none = { baseVid: 0, snapshot: false, storePolicy: 0 };
+  const settings = { copies: 0, copyPolicy: 0, blockSizeShift: 0 };
+  return { name, sizeBytes: 4 * 2 ** 20, ...none, ...settings, ...more };
 }
 
 /** "": the working VDI. A number is a snap id. */

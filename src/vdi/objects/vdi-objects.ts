@@ -10,42 +10,67 @@ import { asObjectErrors } from "./object-errors.ts";
 import { objectBytes, treeNodeBytes } from "./object-size.ts";
 import {
   type CreateObject,
+  type NewVdi,
   ObjectError,
   type ObjectId,
   type VdiInfo,
   type VdiSelector,
+  type VdiSettings,
 } from "./objects.ts";
 import { Owners } from "./owners.ts";
+import { VdiOperations } from "./vdi-operations.ts";
 import { VidResolver } from "./vid-resolver.ts";
 import { type Vid, vidCount } from "./vid-table.ts";
-import { defaultSettings } from "./vids.ts";
 
 /** The disks of a store as clients of Sheepdog see them. */
 export class VdiObjects {
-  readonly defaults = defaultSettings;
   readonly #vdis: Vdis;
   readonly #vids: VidResolver;
   readonly #inodes: InodeReader;
   readonly #data: DataObjects;
-  /** What the original orders over its whole cluster happens one after the other here too. */
+  readonly #operations: VdiOperations;
   readonly #cluster = new Mutex();
 
   constructor(components: { vdis: Vdis }) {
     this.#vdis = components.vdis;
     this.#vids = new VidResolver(components.vdis);
     const { registry } = components.vdis;
+    this.#operations = new VdiOperations({ vdis: components.vdis, vids: this.#vids });
     const owners = new Owners({ registry });
     this.#inodes = new InodeReader({ registry, owners });
     this.#data = new DataObjects({ vdis: components.vdis, vids: this.#vids, owners });
   }
 
+  get defaults(): VdiSettings {
+    return this.#vdis.registry.objects.defaults;
+  }
+
   lookup(selector: VdiSelector): Promise<VdiInfo> {
-    return this.#cluster.run(async () => infoOf(await this.#find(selector)));
+    return this.#ordered(async () => infoOf(await this.#find(selector)));
+  }
+
+  newVdi(request: NewVdi): Promise<VdiInfo> {
+    return this.#ordered(async () => {
+      const vid = await this.#operations.create(request);
+      return infoOf(this.#vids.resolve(vid).entry);
+    });
+  }
+
+  deleteVdi(selector: VdiSelector): Promise<number> {
+    return this.#ordered(async () => {
+      const entry = await this.#find(selector);
+      await this.#operations.delete(entry);
+      return entry.vid;
+    });
+  }
+
+  format(settings: VdiSettings & { locking: boolean }): Promise<void> {
+    return this.#ordered(() => this.#operations.format(settings));
   }
 
   async vidsInUse(): Promise<Uint8Array> {
     const { registry, vids } = this.#vdis;
-    await this.#cluster.run(() => vids.assign(registry.names()));
+    await this.#ordered(() => vids.assign(registry.names()));
     const bitmap = new Uint8Array(vidCount / 8);
     for (const { vid } of registry.objects.vids.values()) setBit(bitmap, vid);
     return bitmap;
@@ -111,6 +136,11 @@ export class VdiObjects {
     if (id.kind === "attribute") return attributeBytes;
     if (id.kind === "btree" || id.kind === "ledger") return treeNodeBytes;
     return objectBytes(this.#vids.resolve(id.vid).entry);
+  }
+
+  /** What the original orders over its whole cluster happens one after the other here too. */
+  async #ordered<T>(action: () => Promise<T>): Promise<T> {
+    return await asObjectErrors(() => this.#cluster.run(action));
   }
 
   #drop(id: ObjectId, how: "remove" | "discard"): Completion<void> {

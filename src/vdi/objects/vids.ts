@@ -8,13 +8,6 @@ import { arrayObjectsMax } from "./object-size.ts";
 import { ObjectError, type VdiSettings } from "./objects.ts";
 import { type Vid, type VidNote, vidCount } from "./vid-table.ts";
 
-/** What disks have that nobody of Sheepdog made: the store keeps the data, whatever number stands here. */
-export const defaultSettings: Readonly<VdiSettings> = {
-  copies: 1,
-  copyPolicy: 0,
-  blockSizeShift: 22,
-};
-
 const shiftMax = 31;
 
 /**
@@ -116,7 +109,8 @@ export class VidChoice {
     const note = this.#choose(point, of.name) as VidNote;
     const above = this.vidAbove(of.parent);
     note.parentVid = above?.vid ?? 0;
-    const { copies, copyPolicy, blockSizeShift } = of.settings ?? above ?? defaultSettings;
+    const { copies, copyPolicy, blockSizeShift } =
+      of.settings ?? above ?? this.#registry.objects.defaults;
     const storePolicy = of.storePolicy ?? above?.storePolicy ?? 0;
     Object.assign(note, { copies, copyPolicy, blockSizeShift, storePolicy });
     return note;
@@ -154,12 +148,12 @@ export class VidChoice {
   /** Undefined if it has one. */
   #choose(point: number, name: string): VidNote | undefined {
     if (this.#ofPoint(point) !== undefined) return undefined;
-    const { vids } = this.#registry.objects;
+    const { vids, defaults } = this.#registry.objects;
     const vid = vids.free(vdiNameHash(name), (one) => this.#taken.has(one));
     if (vid === undefined) {
       throw new ObjectError("full-vdi", `all ${vidCount - 1} vids of this store are given`);
     }
-    const note = { vid, point, parentVid: 0, name, storePolicy: 0, ...defaultSettings };
+    const note = { vid, point, parentVid: 0, name, storePolicy: 0, ...defaults };
     this.#chosen.set(point, note);
     this.#taken.add(vid);
     return note;
@@ -170,7 +164,7 @@ export class VidChoice {
     if (note === undefined) return;
     const above = this.vidAbove(point.parent);
     if (above === undefined) {
-      note.blockSizeShift = shiftFor(point.sizeBytes);
+      note.blockSizeShift = shiftFor(point.sizeBytes, note.blockSizeShift);
       return;
     }
     const { vid, copies, copyPolicy, storePolicy, blockSizeShift } = above;
@@ -186,8 +180,8 @@ export function pointsOf(registry: VdiRegistry, name: string): number[] {
 }
 
 /** The usual one, or the smallest with which a disk of that size has no more objects than it may. */
-function shiftFor(sizeBytes: number): number {
-  let shift = defaultSettings.blockSizeShift;
+function shiftFor(sizeBytes: number, usual: number): number {
+  let shift = usual;
   while (shift < shiftMax && sizeBytes > arrayObjectsMax * 2 ** shift) shift++;
   return shift;
 }

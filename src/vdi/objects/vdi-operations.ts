@@ -1,0 +1,183 @@
+import { deviceBytesMax, sectorBytes } from "../../block/block-device.ts";
+import type { PointChange } from "../../store/formats/catalog-record.ts";
+import type { Point } from "../../store/point.ts";
+import { mustBeFree } from "../free-names.ts";
+import { checkName } from "../names.ts";
+import type { Note } from "../notes.ts";
+import type { Vdis } from "../vdis.ts";
+import { arrayObjectsMax } from "./object-size.ts";
+import { type NewVdi, ObjectError, type VdiSettings } from "./objects.ts";
+import type { VidResolver } from "./vid-resolver.ts";
+import type { Vid } from "./vid-table.ts";
+
+/** NEW_VDI and DEL_VDI. Each is one catalog record, in which a new working VDI has its vid. */
+export class VdiOperations {
+  readonly #vdis: Vdis;
+  readonly #vids: VidResolver;
+
+  constructor(components: { vdis: Vdis; vids: VidResolver }) {
+    this.#vdis = components.vdis;
+    this.#vids = components.vids;
+  }
+
+  /** The four meanings. Says the new vid. */
+  async create(request: NewVdi): Promise<number> {
+    checkName(request.name);
+    if (!request.snapshot) return await this.#createOrClone(request);
+    for (;;) {
+      const tip = this.#vdis.registry.working.get(request.name)?.tip;
+      if (tip === undefined) {
+        throw new ObjectError("no-vdi", `there is no disk "${request.name}"`);
+      }
+      await this.#vdis.vids.assign([request.name]);
+      const current = this.#vdis.registry.objects.vids.ofPoint(tip);
+      const isSnapshot = current !== undefined && current.vid === request.baseVid;
+      const vid = isSnapshot
+        ? await this.#snapshot(request, current)
+        : await this.#rebase(request, tip);
+      if (vid !== undefined) return vid;
+      // The disk got another tip meanwhile, over another protocol.
+    }
+  }
+
+  async delete(entry: Vid): Promise<void> {
+    const { kind, point } = this.#vids.resolve(entry.vid);
+    if (kind === "tip") return await this.#vdis.delete(entry.name, { ignoring: "sheepdog" });
+    if (kind !== "snapshot") throw new ObjectError("no-vdi", `"${entry.name}" is gone already`);
+    const { registry } = this.#vdis;
+    const snapshot = registry.snapshotAt(point.id);
+    if (snapshot !== undefined) {
+      await this.#vdis.deleteSnapshot(snapshot.name, `#${snapshot.snapId}`);
+    }
+  }
+
+  /** MAKE_FS. What was deleted can be brought back as always. */
+  async format(settings: VdiSettings & { locking: boolean }): Promise<void> {
+    const { registry } = this.#vdis;
+    const { copies, copyPolicy, blockSizeShift } = this.#settings({
+      ...settings,
+      storePolicy: 0,
+    });
+    for (const name of registry.names()) {
+      if (registry.working.has(name)) await this.#vdis.delete(name, { ignoring: "sheepdog" });
+      for (const { snapId } of registry.snapshotsOf(name)) {
+        await this.#vdis.deleteSnapshot(name, `#${snapId}`);
+      }
+    }
+    const { locking } = settings;
+    const format = { copies, copyPolicy, blockSizeShift, locking };
+    await this.#vdis.note([{ type: "format", format }]);
+  }
+
+  /** A new disk, or a clone. After DEL_VDI of the same name, a clone is the second half of a rollback. */
+  async #createOrClone(request: NewVdi): Promise<number> {
+    const { name } = request;
+    const { registry, store, vids, locks } = this.#vdis;
+    const settings = this.#settings(request);
+    const base = request.baseVid === 0 ? undefined : this.#base(request.baseVid);
+    const names = base === undefined ? [name] : [name, base.entry.name];
+    return await locks.run(names, async () => {
+      mustBeFree(registry, name);
+      const point = base === undefined ? undefined : this.#base(request.baseVid).point;
+      const sizeBytes = Math.max(sizeOf(request, base?.entry ?? settings), point?.sizeBytes ?? 0);
+      const id = store.allocateId();
+      return await vids.run(async (choice) => {
+        choice.addName(name);
+        const { storePolicy } = request;
+        const own = base === undefined ? { settings, storePolicy } : {};
+        const { vid } = choice.addNew(id, { name, parent: point, ...own });
+        const change: PointChange = { type: "point", id, parent: point?.id ?? 0, sizeBytes };
+        const create: Note = { type: "create", name, tip: id };
+        await store.commit([change], [create, ...choice.notes()]);
+        return vid;
+      });
+    });
+  }
+
+  /** Undefined if the disk's tip is not the one it was. */
+  async #snapshot(request: NewVdi, current: Vid): Promise<number | undefined> {
+    const { name } = request;
+    const { store } = this.#vdis;
+    if (current.storePolicy !== 0) {
+      throw new ObjectError("unsupported", `"${name}" is a hyper volume, which has no snapshots`);
+    }
+    const point = store.point(current.point);
+    const sizeBytes = sizeOf(request, current);
+    if (sizeBytes > point.sizeBytes) await this.#vdis.resize(name, sizeBytes, false);
+    let vid = 0;
+    try {
+      await this.#vdis.snapshot([name], "", {
+        vids: (choice, { point: [frozen], tip: [tip] }) => {
+          if (frozen !== current.point || tip === undefined) throw new TipChanged();
+          vid = choice.addNew(tip, { name, parent: point }).vid;
+        },
+      });
+    } catch (error) {
+      if (error instanceof TipChanged) return undefined;
+      throw error;
+    }
+    return vid;
+  }
+
+  /** The working VDI becomes a snapshot, and a new one stands on another snapshot. */
+  async #rebase(request: NewVdi, tip: number): Promise<number | undefined> {
+    const { name } = request;
+    const { registry, store, vids, locks, volumes } = this.#vdis;
+    const { entry } = this.#base(request.baseVid);
+    return await locks.run([name, entry.name], async () => {
+      const working = registry.working.get(name);
+      if (working?.tip !== tip) return undefined;
+      this.#vdis.mustNotBeUsed(name, "rebase", { ignoring: "sheepdog" });
+      const base = this.#base(request.baseVid).point;
+      const sizeBytes = Math.max(sizeOf(request, entry), base.sizeBytes);
+      const id = store.allocateId();
+      return await vids.run(async (choice) => {
+        const { vid } = choice.addNew(id, { name, parent: base });
+        const { snapId } = working;
+        const note: Note = { type: "snapshot", name, snapId, tag: "", tip: id };
+        const to = { kind: "new" as const, id, base, sizeBytes };
+        const volume = volumes.get(name);
+        await volumes.behindBarrier([name], () =>
+          store.move([{ tip: volume.tip, to }], [note, ...choice.notes()]),
+        );
+        return vid;
+      });
+    });
+  }
+
+  /** What a disk can stand on: a snapshot. */
+  #base(vid: number): { entry: Vid; point: Point } {
+    const entry = this.#vdis.registry.objects.vids.get(vid);
+    const found = entry === undefined ? undefined : this.#vids.resolve(vid);
+    if (found?.kind === "snapshot") return found;
+    throw new ObjectError("no-base-vdi", `vid ${vid.toString(16)} is not that of a snapshot`);
+  }
+
+  #settings(request: VdiSettings & { storePolicy: number }): VdiSettings {
+    const { defaults } = this.#vdis.registry.objects;
+    const asked = request.copies === 0 ? defaults : request;
+    const { copyPolicy } = asked;
+    const blockSizeShift = request.blockSizeShift || defaults.blockSizeShift;
+    if (blockSizeShift < 20 || blockSizeShift > 31) {
+      throw new ObjectError("invalid", `objects of 2^${blockSizeShift} bytes`);
+    }
+    if (request.storePolicy > 1 || (request.storePolicy === 1 && blockSizeShift !== 22)) {
+      throw new ObjectError("invalid", "a hyper volume has objects of 4 MiB");
+    }
+    // The policy says how many strips hold data, in pairs, and how many parity.
+    const copies = copyPolicy === 0 ? asked.copies : 2 * (copyPolicy >> 4) + (copyPolicy & 15);
+    return { copies, copyPolicy, blockSizeShift };
+  }
+}
+
+/** The disk has another tip than the request is about. */
+class TipChanged extends Error {}
+
+/** Whole sectors, so that nothing that was asked for is missing. */
+function sizeOf(request: NewVdi, settings: VdiSettings): number {
+  const sizeBytes = Math.ceil(request.sizeBytes / sectorBytes) * sectorBytes;
+  const objectsBytes = arrayObjectsMax * 2 ** settings.blockSizeShift;
+  const max = request.storePolicy === 1 ? deviceBytesMax : Math.min(objectsBytes, deviceBytesMax);
+  if (sizeBytes > 0 && sizeBytes <= max) return sizeBytes;
+  throw new ObjectError("invalid", `a disk of ${request.sizeBytes} bytes; ${max} are the most`);
+}
