@@ -191,7 +191,7 @@ test("a rebase keeps the disk as a snapshot and goes on from another one", async
   await vdis.close();
 });
 
-test("a disk that NBD clients use is neither deleted nor rebased; Sheepdog's clients are used to it", async () => {
+test("a disk that NBD clients use is neither deleted nor rebased", async () => {
   const { vdis, objects } = await openMemoryObjects();
   const { vid: one } = await objects.newVdi(newVdi("a"));
   await objects.newVdi(newVdi("a", { snapshot: true, baseVid: one }));
