@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { GrowthReport, GrowthRow } from "./growth.ts";
 import { linePlot, type Series } from "./line-plot.ts";
-import type { GrowthReport, GrowthRow } from "./main.ts";
 import { sizeText } from "./tables.ts";
 
 /** Two plots by size and two by the number of snapshots: milliseconds, and memory. */

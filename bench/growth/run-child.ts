@@ -4,6 +4,8 @@ import { within } from "../time-limit.ts";
 
 const program = join(import.meta.dirname, "child.ts");
 
+/** A task that keeps what it should not fails, and does not take the machine with it. */
+const heapLimit = "--max-old-space-size=2048";
 /** The longest maps a disk of a TiB or takes ten thousand snapshots. */
 const taskMs = 1_800_000;
 
@@ -37,7 +39,7 @@ export function startChild(task: string, input: object): ChildProcess {
   const node = process.env.KELPIE_BENCH_NODE ?? process.execPath;
   const profile = process.env.KELPIE_BENCH_PROFILE;
   const extra = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
-  return spawn(node, ["--expose-gc", ...extra, program, task, JSON.stringify(input)], {
+  return spawn(node, ["--expose-gc", heapLimit, ...extra, program, task, JSON.stringify(input)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
 }

@@ -1,4 +1,4 @@
-import type { GrowthReport, GrowthRow } from "./main.ts";
+import type { GrowthReport, GrowthRow } from "./growth.ts";
 
 /** Markdown, one table by size and one by the number of snapshots: a column for each row of results. */
 export function formatTables(report: GrowthReport): string {

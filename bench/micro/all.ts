@@ -2,7 +2,7 @@ import { median } from "../growth/samples.ts";
 import { appendBenches } from "./append.ts";
 import { codecBenches } from "./codec.ts";
 import { mapBenches } from "./map.ts";
-import { type MicroBench, type MicroResult, runMicro } from "./micro-bench.ts";
+import { type MicroBench, type MicroResult, type MicroSettings, runMicro } from "./micro-bench.ts";
 import { readBenches } from "./read.ts";
 
 export const microBenches: readonly MicroBench[] = [
@@ -12,14 +12,16 @@ export const microBenches: readonly MicroBench[] = [
   ...readBenches,
 ];
 
-const forms = {
+const forms: Record<"quick" | "full" | "smallest", MicroSettings> = {
   quick: { samples: 3, sampleMs: 20, countMin: 64 },
+  /** Shows that they work, and no number that means anything. */
+  smallest: { samples: 1, sampleMs: 0, countMin: 64 },
   full: { samples: 7, sampleMs: 200, countMin: 1024 },
 };
 
 /** One after the other, in this process; those whose name has the pattern. */
 export async function runMicroBenches(options: {
-  form: "quick" | "full";
+  form: keyof typeof forms;
   only?: string | undefined;
 }): Promise<MicroResult[]> {
   const pattern = options.only?.toLowerCase() ?? "";
