@@ -234,7 +234,8 @@ export class SheepdogConnection {
     }
     this.#operation = operations.get(request.opcode);
     if (this.#operation?.kind === "object") this.#fields = decodeObjectFields(bytes, at);
-    else this.#header = bytes.slice(at, at + requestBytes);
+    // A copy: not `slice`, which of a Buffer is a view.
+    else this.#header = new Uint8Array(bytes.subarray(at, at + requestBytes));
     queue.skip(requestBytes);
     this.#refusal = this.#check();
     this.#haveHeader = true;
@@ -286,7 +287,7 @@ export class SheepdogConnection {
     const prefix = { ...this.#request };
     const chunks = this.#queue.take(this.#payloadBytes);
     // Few and short, and read by many decoders.
-    const payload = joinBytes(chunks).slice();
+    const payload = new Uint8Array(joinBytes(chunks));
     this.#release(chunks);
     return { prefix, call: { prefix, header: this.#header, payload, client: this.client } };
   }

@@ -71,7 +71,7 @@ export class FakeObjects implements Objects {
     if (baseVid !== 0 && base === undefined) throw new ObjectError("no-base-vdi", `${baseVid}`);
     if (tip !== undefined) this.#change(tip.vid, { snapshotMs: 2000 });
     const vid = this.#freeVid(name);
-    const bytes = base?.slice() ?? new Uint8Array(inodeHeaderBytes);
+    const bytes = new Uint8Array(base ?? new Uint8Array(inodeHeaderBytes));
     const settings = {
       copies: request.copies || this.defaults.copies,
       copyPolicy: request.copyPolicy,
@@ -144,7 +144,7 @@ export class FakeObjects implements Objects {
     this.#refuseFrozen(id);
     const source = cow === undefined ? undefined : this.objects.get(formatOid(cow));
     if (cow !== undefined && source === undefined) throw new ObjectError("no-object", "source");
-    this.objects.set(formatOid(id), source?.slice() ?? new Uint8Array(0));
+    this.objects.set(formatOid(id), new Uint8Array(source ?? []));
     return this.write(id, offset, chunks);
   }
 
