@@ -1,5 +1,6 @@
 import type { Host } from "../src/host/host.ts";
 import { silentLog } from "../src/host/log.ts";
+import { noProcesses } from "../src/host/processes.ts";
 import { MemoryFiles } from "./memory-files.ts";
 import { MemoryNet } from "./memory-net.ts";
 import { VirtualTime } from "./memory-timers.ts";
@@ -30,6 +31,7 @@ export function createMemoryHost(settings: MemoryHostSettings): MemoryHost {
     random: new SeededRandom(settings.seed),
     files: settings.files ?? new MemoryFiles(),
     net: new MemoryNet({ soon: (action) => time.soon(action) }),
+    processes: noProcesses,
     log: silentLog,
   };
 }

@@ -2,6 +2,7 @@ import { assert } from "../../src/base/assert.ts";
 import { type LocalStore, openLocalStore } from "../../src/control/local-store.ts";
 import type { Host } from "../../src/host/host.ts";
 import type { Connection } from "../../src/host/net.ts";
+import { noProcesses } from "../../src/host/processes.ts";
 import { createNbdServer, type NbdServer } from "../../src/nbd/server.ts";
 import type { FileOperation, OperationEvent } from "../memory-faults.ts";
 import type { MemoryFiles } from "../memory-files.ts";
@@ -87,6 +88,7 @@ export class Machine {
       random: new SeededRandom(random.below(2 ** 32)),
       files,
       net: new MemoryNet({ soon: (action) => void scheduler.at(this.#netDelay(), "net", action) }),
+      processes: noProcesses,
       log: { debug: logLine, info: logLine, warn: logLine, error: logLine },
     };
   }

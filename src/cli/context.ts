@@ -2,6 +2,7 @@ import type { Exports } from "../block/exports.ts";
 import type { Control } from "../control/calls.ts";
 import type { Host } from "../host/host.ts";
 import type { Address } from "../host/net.ts";
+import type { Terminal } from "./terminal.ts";
 
 /** What a command line runs in. The real one is made by `main`; tests make their own. */
 export interface CliContext {
@@ -14,6 +15,8 @@ export interface CliContext {
   readonly signal: AbortSignal;
   readonly version: string;
   readonly pid: number;
+  /** If a person sits at one: both standard input and output are it. */
+  readonly terminal?: Terminal | undefined;
   readonly openLocal: OpenLocal;
 }
 

@@ -6,6 +6,7 @@ import { createNodeHost } from "../host/node/node-host.ts";
 import { BrokenPipe, type CliContext, type Output } from "./context.ts";
 import { openLocal } from "./local.ts";
 import { run } from "./program.ts";
+import { createTerminal } from "./terminal.ts";
 
 /** Runs one command line in this process; returns the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -49,6 +50,11 @@ function createContext(host: Host, signal: AbortSignal): CliContext {
     version: packageVersion(),
     pid: process.pid,
     openLocal,
+    // Standard input is looked at only by commands that ask for it.
+    get terminal() {
+      const isOne = process.stdout.isTTY === true && process.stdin.isTTY === true;
+      return isOne ? createTerminal(process.stdin, process.stdout) : undefined;
+    },
   };
 }
 

@@ -23,6 +23,7 @@ import {
   addUndelete,
 } from "./vdi-snapshot.ts";
 import { addTree } from "./vdi-tree.ts";
+import { addVm } from "./vm.ts";
 
 /** Runs one command line, without the program's name in front; returns the exit code. */
 export async function run(argv: readonly string[], context: CliContext): Promise<number> {
@@ -67,6 +68,7 @@ function createProgram(cli: Cli, context: CliContext, said: string[]): Command {
     });
   addServe(program, cli);
   addVdi(program, cli);
+  addVm(program, cli);
   addStore(program, cli);
   return program;
 }

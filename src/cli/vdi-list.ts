@@ -10,7 +10,8 @@ export function addList(parent: Command, cli: Cli): void {
     .summary("list disks and their snapshots")
     .description(
       `Lists disks and their snapshots: "s" marks a snapshot, "c" a clone. Used is what a point alone
-holds, and what deleting it returns; Shared is what it holds together with others.`,
+holds, and what deleting it returns; Shared is what it holds together with others. VM is whose disk it
+is, or whose snapshot it belongs to.`,
     )
     .argument("[name]", "only this disk")
     .option("--discarded", "list what rollback and delete have set aside instead")
@@ -39,6 +40,8 @@ Examples:
 
 /** The columns of `dog vdi list`, less those of replication. The VDI id is the number of the point. */
 export function vdiTable(entries: readonly VdiEntry[]): string {
+  // Where there are no VMs nothing is said of them.
+  const ofVms = entries.some(({ vm }) => vm !== undefined);
   const rows = entries.map((entry) => [
     `${kindOf(entry)} ${printable(entry.name)}`,
     // As in dog: the working VDI has no id yet.
@@ -49,8 +52,10 @@ export function vdiTable(entries: readonly VdiEntry[]): string {
     formatTime(entry.createdMs),
     String(entry.point),
     printable(entry.tag),
+    ...(ofVms ? [printable(entry.vm ?? "")] : []),
   ]);
-  return formatTable(vdiHeader, rows, ["Id", "Size", "Used", "Shared", "VDI id"]);
+  const header = ofVms ? [...vdiHeader, "VM"] : vdiHeader;
+  return formatTable(header, rows, ["Id", "Size", "Used", "Shared", "VDI id"]);
 }
 
 export function discardedTable(entries: readonly DiscardedEntry[]): string {

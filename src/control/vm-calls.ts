@@ -13,6 +13,7 @@ export function vmCalls({ vdis, vms }: ControlParts): Handlers<VmCall> {
     return entryOf(record, {
       state: await vms.stateOf(record),
       directory: vms.directoryOf(name),
+      server: vms.server ?? null,
     });
   };
   const snapshots = (name: string): VmSnapshotEntry[] => {
@@ -79,7 +80,7 @@ export function vmCalls({ vdis, vms }: ControlParts): Handlers<VmCall> {
   return handlers;
 }
 
-function entryOf(record: VmRecord, more: { state: string; directory: string }): VmEntry {
+function entryOf(record: VmRecord, more: Pick<VmEntry, "state" | "directory" | "server">): VmEntry {
   const { name, disks, leftOut, memory, monitor, launch, current, snapshots } = record;
   return {
     name,

@@ -60,15 +60,14 @@ export function inSeconds({ tookMs, pausedMs }: { tookMs: number; pausedMs: numb
 /** The columns of QEMU's "info snapshots" (7.2), less the one for recorded executions. */
 export function snapshotTable(snapshots: readonly VmSnapshotEntry[]): string {
   if (snapshots.length === 0) return "There is no snapshot available.\n";
-  const rows = snapshots.map((one) => [
-    String(one.id).padEnd(9),
-    ` ${one.tag.padEnd(16)}`,
-    formatSize(one.memoryBytes).padStart(8),
-    ` ${localTime(one.takenMs)}`,
-    ` ${clock(one.clockNs)}`,
-  ]);
-  const header = `${"ID".padEnd(9)} ${"TAG".padEnd(16)} VM SIZE ${"DATE".padStart(19)}  VM CLOCK`;
-  return [header, ...rows.map((row) => row.join(""))].map((text) => `${text}\n`).join("");
+  const rows = snapshots.map((one) => {
+    const size = formatSize(one.memoryBytes).padStart(8);
+    const times = localTime(one.takenMs).padStart(20) + clock(one.clockNs).padStart(13);
+    return `${String(one.id).padEnd(9)} ${one.tag.padEnd(16)} ${size}${times}`;
+  });
+  const titles = "VM SIZE".padStart(8) + "DATE".padStart(20) + "VM CLOCK".padStart(13);
+  const header = "ID".padEnd(10) + "TAG".padEnd(17) + titles;
+  return [header, ...rows].map((text) => `${text}\n`).join("");
 }
 
 function take(line: string, rest: string[], count: { least: number; most: number }): string[] {

@@ -42,8 +42,7 @@ export class VmMachine {
 
   /** Where QEMU is to look for the memory VDI: where it has its disks. */
   serverFor(drives: SortedDrives): Address {
-    const server = drives.server ?? this.#served.find(({ kind }) => kind === "unix");
-    const found = server ?? this.#served[0];
+    const found = drives.server ?? this.#served[0];
     if (found === undefined) throw new KelpieError("closed", "nothing is served over NBD");
     return found;
   }

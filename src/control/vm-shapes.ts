@@ -54,6 +54,8 @@ export const vmEntry = z.object({
   launch: launch.nullable(),
   /** For the sockets of a VM that Kelpie starts. */
   directory: z.string(),
+  /** Where its disks are served; null if they are not. */
+  server: address.nullable(),
 });
 export type VmEntry = z.infer<typeof vmEntry>;
 

@@ -54,6 +54,11 @@ export class Vms {
     await this.#recovering;
   }
 
+  /** Where a QEMU of this machine best reaches the disks. */
+  get server(): Address | undefined {
+    return this.#served.find(({ kind }) => kind === "unix") ?? this.#served[0];
+  }
+
   directoryOf(name: string): string {
     return `${this.#directory}/vm/${name}`;
   }

@@ -35,7 +35,10 @@ export const layers: Record<string, Layer> = {
     outside: ["zod", "fastify", "node:http", "node:fs"],
   },
   // The composition root: the one place that puts the real host under everything.
-  cli: { folders: everything, outside: ["commander", "zod", "node:module", "node:stream"] },
+  cli: {
+    folders: everything,
+    outside: ["commander", "zod", "node:module", "node:readline", "node:stream"],
+  },
   "library.ts": { folders: everything, outside: [] },
 };
 

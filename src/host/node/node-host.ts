@@ -4,6 +4,7 @@ import { createNodeClock } from "./clock.ts";
 import { createNodeFiles } from "./files.ts";
 import { createNodeLog } from "./log.ts";
 import { createNodeNet } from "./net.ts";
+import { createNodeProcesses } from "./processes.ts";
 import { createNodeRandom } from "./random.ts";
 import { createNodeTimers } from "./timers.ts";
 
@@ -13,7 +14,7 @@ export interface NodeHostSettings {
 }
 
 /**
- * The real world: this machine's clock, files and sockets. It holds nothing that must be closed.
+ * The real world: this machine's clock, files, sockets and programs. It holds nothing that must be closed.
  */
 export function createNodeHost(settings: NodeHostSettings = {}): Host {
   const log = createNodeLog({ level: settings.logLevel ?? "info" });
@@ -23,6 +24,7 @@ export function createNodeHost(settings: NodeHostSettings = {}): Host {
     random: createNodeRandom(),
     files: createNodeFiles(),
     net: createNodeNet({ log }),
+    processes: createNodeProcesses(),
     log,
   };
 }
