@@ -131,8 +131,8 @@ function addLoadvm(parent: Command, cli: Cli): void {
     .command("loadvm")
     .summary("put a VM back to a snapshot")
     .description(
-      `Puts memory, devices and all disks of a VM back to one of its snapshots, to any of them, while its
-QEMU runs on. What the VM was is lost, unless it was saved; its disks as they were can be brought back
+      `Puts memory, devices and all disks of a VM back to a snapshot, to any it has, while its QEMU
+runs on. What the VM was is lost, unless it was saved; its disks as they were can be brought back
 with "vdi undelete".`,
     )
     .argument("<name>", "the VM")
