@@ -10,8 +10,8 @@ export function addList(parent: Command, cli: Cli): void {
     .summary("list disks and their snapshots")
     .description(
       `Lists disks and their snapshots: "s" marks a snapshot, "c" a clone. Used is what a point alone
-holds, and what deleting it returns; Shared is what it holds together with others. VM is the one whose
-disk it is, or to whose snapshot it belongs.`,
+holds, and what deleting it returns; Shared is what it holds together with others. VM is the one
+whose disk it is, or to whose snapshot it belongs.`,
     )
     .argument("[name]", "only this disk")
     .option("--discarded", "list what rollback and delete have set aside instead")
