@@ -136,7 +136,7 @@ export class SegmentReader {
     const { log, number } = segment;
     // Meanwhile the segment may have been cleaned: what was opened is good until it is forgotten.
     const opened = { log, number, generation };
-    const index = generation === 0 ? undefined : await readBodyIndex(handle, opened);
+    const index = generation === 0 ? undefined : await indexOrClose(handle, opened);
     const body: Body = {
       segment,
       handle,
@@ -222,6 +222,18 @@ export async function readBodyIndex(
   const bytes = Buffer.allocUnsafe(Math.min(bodyIndexBytes(start), await handle.size()));
   await handle.read(bytes, 0);
   return decodeBodyIndex(segmentBodyKind, bytes, object);
+}
+
+async function indexOrClose(
+  handle: FileHandle,
+  segment: { log: number; number: number; generation: number },
+): Promise<BodyIndex> {
+  try {
+    return await readBodyIndex(handle, segment);
+  } catch (error) {
+    closeQuietly(handle);
+    throw error;
+  }
 }
 
 /** Nothing was written through it, so a failure to close it costs nobody anything. */
