@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { MemoryFiles } from "../../sim/memory-files.ts";
 import { SeededRandom } from "../../sim/random.ts";
 import { byteAt, filled, openMemoryVdis } from "../../test/support/memory-vdis.ts";
 import type { Vdis } from "../vdi/vdis.ts";
@@ -110,6 +111,36 @@ test("cleaning while snapshots are taken and disks are written changes nothing t
   }
   await vdis.store.clean();
   await mustBeClean(vdis);
+  await vdis.close();
+});
+
+test("a block that is overwritten while its segment is cleaned is safe from power loss", async () => {
+  const { vdis, files } = await openMemoryVdis({ segmentBytesMax: 32 * 1024 });
+  await vdis.create("a", mebibyte);
+  const volume = vdis.volume("a");
+  for (let block = 0; block < 16; block++) await volume.write(filled(1), block * 4096);
+  for (let block = 0; block < 3; block++) await volume.write(filled(2), block * 4096);
+  const overwriting: (void | Promise<void>)[] = [];
+  const after: string[] = [];
+  let left: MemoryFiles | undefined;
+  files.before = ({ operation, path }) => {
+    if (operation === "open" && path.endsWith("/0000000000000000") && overwriting.length === 0) {
+      overwriting.push(volume.write(filled(3), 4 * 4096));
+    }
+    // The old body has gone, for good, and nothing else has happened since.
+    if (after.at(-1) === "syncDirectory" && after.at(-2) === "rename") {
+      left ??= files.afterCrash({ kind: "power-loss-keeping-nothing" });
+    }
+    if (operation === "syncDirectory" || path.startsWith("/store/spare/")) after.push(operation);
+  };
+  await vdis.store.clean();
+  await Promise.all(overwriting);
+  assert.ok(left !== undefined && overwriting.length === 1, "a segment was cleaned");
+  const { vdis: found } = await openMemoryVdis({}, left);
+  const byte = await byteAt(found.volume("a"), 4 * 4096, 4096);
+  assert.ok(byte === 1 || byte === 3, "what was there, or what overwrote it");
+  assert.equal(await byteAt(found.volume("a"), 5 * 4096, 4096), 1);
+  await found.close();
   await vdis.close();
 });
 
