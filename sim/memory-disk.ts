@@ -205,6 +205,20 @@ export class MemoryDisk {
     return bytes;
   }
 
+  /** Paths of files, and what each takes. */
+  contents(): Map<string, number> {
+    const found = new Map<string, number>();
+    const directories: [string, MemoryDirectory][] = [["/", this.#root]];
+    for (const [path, { entries }] of directories) {
+      for (const [name, inode] of entries) {
+        const below = posix.join(path, name);
+        if (inode.kind === "file") found.set(below, inode.allocatedBytes);
+        else directories.push([below, inode]);
+      }
+    }
+    return found;
+  }
+
   /** Handles that nobody has closed, of files that have a name. */
   get openHandles(): number {
     let count = 0;

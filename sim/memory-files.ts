@@ -76,6 +76,11 @@ export class MemoryFiles implements Files {
     return { usedBytes, refusals };
   }
 
+  /** Paths of files, and what each takes in bytes. */
+  contents(): Map<string, number> {
+    return this.#disk.contents();
+  }
+
   /** Somebody else who uses the disk leaves so much room for files; none if they take more. */
   leaveRoom(capacityBytes: number): void {
     this.#disk.capacityBytes = capacityBytes;

@@ -41,7 +41,7 @@ export class Actor {
     const { trace, machine, background } = this.#world;
     trace.note(`${this.name}: ${kind}`);
     background.push(kind);
-    this.#perhapsCrash(200);
+    this.#perhapsCrash(5, 100);
     try {
       await action();
       if (machine.crashed !== undefined) return;
@@ -62,7 +62,7 @@ export class Actor {
     operation.begin?.();
     const entry = { operation, asked };
     pending.add(entry);
-    this.#perhapsCrash(40);
+    this.#perhapsCrash(12, 40);
     trace.note(`${this.name}: ${what}`);
     let failure: unknown;
     try {
@@ -94,8 +94,8 @@ export class Actor {
     this.#world.machine.leaveRoom(choices[this.#random.below(choices.length)]);
   }
 
-  #perhapsCrash(callsMax: number): void {
-    if (this.#random.below(12) === 0)
+  #perhapsCrash(oneIn: number, callsMax: number): void {
+    if (this.#random.below(oneIn) === 0)
       this.#world.machine.crashWithin(1 + this.#random.below(callsMax));
   }
 

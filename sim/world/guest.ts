@@ -112,8 +112,14 @@ export class Guest {
     const choice = this.#random.below(20);
     if (choice < 9) return this.#write(session);
     if (choice < 12) return this.#zero(session);
-    if (choice < 15) return this.#flush(session);
+    if (choice < 15) return this.#mayBeSynced() ? this.#flush(session) : this.#write(session);
     return this.#read(session);
+  }
+
+  /** The less is synced, the more there is to lose. */
+  #mayBeSynced(): boolean {
+    const { syncOneIn } = this.#world.plan;
+    return syncOneIn === 1 || this.#random.below(syncOneIn) === 0;
   }
 
   /** Some neighbouring sectors that the disk has, mostly whole blocks. */
@@ -139,7 +145,7 @@ export class Guest {
     const bytes = bytesOf(request, from, to);
     const split = this.#random.below(bytes.length);
     const chunks = split % 3 === 0 ? [bytes] : [bytes.subarray(0, split), bytes.subarray(split)];
-    const fua = this.#random.below(6) === 0;
+    const fua = this.#random.below(6) === 0 && this.#mayBeSynced();
     const change = { request, from, to, isWhole: true };
     const what = `write ${request} ${from}..${to}${fua ? " fua" : ""}`;
     return this.#change(disk, { change, what, fua }, () =>
@@ -164,7 +170,7 @@ export class Guest {
     if (isTrim && !knowsEnd) end = Math.max(offset, Math.floor(end / blockBytes) * blockBytes);
     const length = end - offset;
     const { from, to } = isTrim ? trimmed(offset, end, sizeBytes) : sectorsIn(offset, length);
-    const fua = this.#random.below(6) === 0;
+    const fua = this.#random.below(6) === 0 && this.#mayBeSynced();
     const keepAllocated = this.#random.below(2) === 0;
     model.nextRequest();
     const change = { request: 0, from, to, isWhole: false };

@@ -22,6 +22,8 @@ export interface WorldPlan {
     StoreSettings,
     "segmentBytesMax" | "syncBytes" | "mapBytesMax" | "maintenance" | "reserveBytes"
   >;
+  /** Guests make one in so many of the flushes, and of the FUA writes, that others would make. */
+  syncOneIn: number;
   keepDiscarded: KeepDiscarded | undefined;
   /** While the machine runs somebody else fills the disk, and leaves one of these in bytes at a time. */
   roomBytes: number[] | undefined;
@@ -52,10 +54,12 @@ export function planWorld(chooser: Chooser): WorldPlan {
     },
     keepDiscarded: one(undefined, undefined, { ageMs: 200, share: 1 }),
     roomBytes: undefined,
+    syncOneIn: 1,
   };
   if (chooser.below(4) === 0) {
     plan.roomBytes = one([0, 2 ** 16, 2 ** 18], [2 ** 17, 2 ** 19, 2 ** 20]);
     plan.store.reserveBytes = one(0, 2 ** 14, 2 ** 17);
   }
+  plan.syncOneIn = one(1, 1, 4, 16);
   return plan;
 }
