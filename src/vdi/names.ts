@@ -21,6 +21,11 @@ export function checkTag(tag: string): void {
   }
 }
 
+/** A tag of Sheepdog's clients, which may be a number; then only its snap id leads to the snapshot. */
+export function checkTagText(tag: string): void {
+  checkText(tag, "tag");
+}
+
 /** In bytes; a multiple of 512, at least one sector. */
 export function checkSize(sizeBytes: number): void {
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0) {

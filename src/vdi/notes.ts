@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { KelpieError } from "../base/errors.ts";
-import { formatNote } from "./objects/object-registry.ts";
+import { formatNote, inodeFields } from "./objects/object-registry.ts";
 import { vidNote } from "./objects/vid-table.ts";
 import { vmRecord } from "./vm-record.ts";
 
@@ -32,6 +32,15 @@ const note = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("vids"), vids: z.array(vidNote) }),
   /** What disks have that do not say otherwise, and whether Sheepdog's locks do anything. */
   z.strictObject({ type: z.literal("format"), format: formatNote }),
+  /** What a client wrote into the inode of a point; of a working VDI, the tag of the snapshot to come. */
+  z.strictObject({ type: z.literal("inode"), point: id, inode: inodeFields }),
+  z.strictObject({ type: z.literal("retag"), point: id, tag: z.string() }),
+  /** The disk is about to lose several objects: its tip is discarded and frozen, `tip` goes on. */
+  z.strictObject({ type: z.literal("wipe"), name, tip: id }),
+  /** What was wiped is back: the point that kept it is not needed, and `tip` goes on if it is given. */
+  z.strictObject({ type: z.literal("unwipe"), name, hidden: id, tip: id.optional() }),
+  /** Like "delete"; what was wiped is what comes back first. The tip itself can come back if it is kept. */
+  z.strictObject({ type: z.literal("deleteWiped"), name, hidden: id, keep: z.boolean() }),
   /** A virtual machine is from here on what `record` says. */
   z.strictObject({ type: z.literal("vm"), record: vmRecord }),
   z.strictObject({ type: z.literal("forgetVm"), name }),

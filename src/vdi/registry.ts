@@ -114,6 +114,10 @@ export class VdiRegistry implements Registry {
     return this.snapshotsOf(name).some((entry) => isSelected(entry, selector));
   }
 
+  hasTag(name: string, tag: string): boolean {
+    return tag !== "" && this.snapshotsOf(name).some((entry) => entry.tag === tag);
+  }
+
   snapshotsOf(name: string): readonly SnapshotNote[] {
     return this.#byName.get(name) ?? [];
   }
@@ -168,10 +172,12 @@ export class VdiRegistry implements Registry {
         this.#removeSnapshot(note.point);
         const entry = this.objects.vids.ofPoint(note.point);
         if (entry !== undefined) entry.deleted = true;
+        this.objects.forget(note.point);
         break;
       }
       case "purge":
         this.discarded.delete(note.point);
+        this.objects.forget(note.point);
         break;
       case "vids":
         for (const entry of note.vids) {
@@ -180,6 +186,20 @@ export class VdiRegistry implements Registry {
           const deleted = !isNamed && !this.discarded.has(entry.point);
           this.objects.vids.add({ ...entry, deleted });
         }
+        break;
+      case "inode":
+        this.objects.inodes.set(note.point, note.inode);
+        break;
+      case "retag": {
+        const entry = this.#snapshots.get(note.point);
+        assert(entry !== undefined, "a snapshot that gets a tag is there");
+        entry.tag = note.tag;
+        break;
+      }
+      case "wipe":
+      case "unwipe":
+      case "deleteWiped":
+        this.#applyWipe(note, timeMs);
         break;
       case "format":
         this.objects.format = note.format;
@@ -191,6 +211,28 @@ export class VdiRegistry implements Registry {
         this.vms.forget(note.name);
         break;
     }
+  }
+
+  #applyWipe(
+    note: Extract<Note, { type: "wipe" | "unwipe" | "deleteWiped" }>,
+    timeMs: number,
+  ): void {
+    const { name } = note;
+    const before = this.#mustHave(name);
+    if (note.type === "wipe") this.#discard(before, "wiped", timeMs);
+    if (note.type !== "deleteWiped") {
+      const { tip = before.tip } = note;
+      this.#putWorking({ ...before, tip });
+      if (tip !== before.tip) this.objects.move(before.tip, tip);
+      if (note.type === "unwipe") this.discarded.delete(note.hidden);
+      return;
+    }
+    this.#removeWorking(name);
+    // In the list behind what was wiped.
+    if (note.keep) this.#discard(before, "delete", timeMs - 1);
+    else this.objects.forget(before.tip);
+    const hidden = this.discarded.get(note.hidden);
+    if (hidden !== undefined) hidden.discardedMs = timeMs;
   }
 
   #setWorking(name: string, tip: number, timeMs: number): void {

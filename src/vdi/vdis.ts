@@ -43,7 +43,7 @@ export class Vdis {
   readonly #retention: Retention;
   readonly volumes: OpenVolumes;
   readonly locks = new NameLocks();
-  /** Discarded tips that are being brought back or given up just now: never both. */
+  /** Discarded points that are being brought back or given up just now: never both. */
   readonly #claimed = new Set<number>();
 
   static async open(
@@ -177,18 +177,26 @@ export class Vdis {
 
   /** Of the working VDI: its snapshots stay, and it can be brought back until it is purged. */
   delete(name: string, options: { ignoring?: Protocol } = {}): Promise<void> {
-    return this.locks.run([name], async () => {
-      this.registry.find(name);
-      const vm = this.registry.vms.ofDisk(name);
-      if (vm !== undefined) throw isOfVm(name, vm.name);
-      this.mustNotBeUsed(name, "delete", options);
-      // Made if there is none yet: who opens the disk meanwhile must come to a door that is shut.
-      const volume = this.volume(name);
-      await this.volumes.behindBarrier([name], async () => {
-        await this.store.closeTip(volume.tip);
-        await this.#commit([], [{ type: "delete", name }]);
-        this.volumes.retire(name);
-      });
+    return this.locks.run([name], () => this.deleteHolding(name, options));
+  }
+
+  /** The same, for who holds the lock of the name; `record` says it if it is not the usual one. */
+  async deleteHolding(
+    name: string,
+    options: { ignoring?: Protocol; record?: { changes: PointChange[]; notes: Note[] } },
+  ): Promise<void> {
+    this.registry.find(name);
+    const vm = this.registry.vms.ofDisk(name);
+    if (vm !== undefined) throw isOfVm(name, vm.name);
+    this.mustNotBeUsed(name, "delete", options);
+    const usual: Note = { type: "delete", name };
+    const { changes, notes } = options.record ?? { changes: [], notes: [usual] };
+    // Made if there is none yet: who opens the disk meanwhile must come to a door that is shut.
+    const volume = this.volume(name);
+    await this.volumes.behindBarrier([name], async () => {
+      await this.store.closeTip(volume.tip);
+      await this.#commit(changes, notes);
+      this.volumes.retire(name);
     });
   }
 
@@ -263,7 +271,7 @@ export class Vdis {
     return this.locks.run([name, target], async () => {
       const found = this.#findDiscarded(name, point);
       if (as !== undefined) mustBeFree(this.registry, as);
-      await this.#claiming([found.point], () => this.#bringBack(found.point, target, live));
+      await this.claiming([found.point], () => this.#bringBack(found.point, target, live));
     });
   }
 
@@ -374,16 +382,28 @@ export class Vdis {
     return this.store.commit(changes, notes);
   }
 
-  async #bringBack(tip: number, target: string, live: boolean): Promise<void> {
-    const point = this.store.point(tip);
-    if (!this.registry.working.has(target)) {
-      await this.#commit([], [{ type: "create", name: target, tip }]);
+  async #bringBack(discarded: number, target: string, live: boolean): Promise<void> {
+    const point = this.store.point(discarded);
+    const isThere = this.registry.working.has(target);
+    if (isThere) this.#mayMove(target, point.sizeBytes, live);
+    // What stands on it keeps it frozen: a new tip is what comes back, and it goes when it is not needed.
+    const isFrozen = this.registry.isHidden(discarded);
+    const { sizeBytes } = point;
+    const tip = isFrozen ? this.store.allocateId() : discarded;
+    const changes: PointChange[] = isFrozen ? [{ type: "delete", id: discarded }] : [];
+    const notes: Note[] = isFrozen ? [{ type: "purge", point: discarded }] : [];
+    if (!isThere) {
+      if (isFrozen) changes.unshift({ type: "point", id: tip, parent: discarded, sizeBytes });
+      await this.#commit(changes, [{ type: "create", name: target, tip }, ...notes]);
       return;
     }
-    this.#mayMove(target, point.sizeBytes, live);
-    const note: Note = { type: "replace", name: target, tip, why: "undelete" };
-    const requests = [{ tip: this.volume(target).tip, to: { kind: "existing" as const, point } }];
-    await this.volumes.behindBarrier([target], () => this.store.move(requests, [note]));
+    notes.unshift({ type: "replace", name: target, tip, why: "undelete" });
+    const to = isFrozen
+      ? { kind: "new" as const, id: tip, base: point, sizeBytes }
+      : { kind: "existing" as const, point };
+    await this.volumes.behindBarrier([target], () =>
+      this.store.move([{ tip: this.volume(target).tip, to }], notes, changes),
+    );
   }
 
   async #purge(points: readonly number[]): Promise<void> {
@@ -393,17 +413,24 @@ export class Vdis {
     if (free.length === 0) return;
     const notes = free.map((point): Note => ({ type: "purge", point }));
     const changes = free.map((id): PointChange => ({ type: "delete", id }));
-    await this.#claiming(free, () => this.#commit(changes, notes));
+    await this.claiming(free, () => this.#commit(changes, notes));
   }
 
-  /** Must begin in the turn in which the points were looked at. */
-  async #claiming(points: readonly number[], action: () => Promise<void>): Promise<void> {
+  /**
+   * Discarded points that are being brought back are not given up meanwhile. Must begin in the turn in which
+   * they were looked at.
+   */
+  async claiming(points: readonly number[], action: () => Promise<void>): Promise<void> {
     for (const point of points) this.#claimed.add(point);
     try {
       await action();
     } finally {
       for (const point of points) this.#claimed.delete(point);
     }
+  }
+
+  isClaimed(point: number): boolean {
+    return this.#claimed.has(point);
   }
 
   #findDiscarded(name: string, point: number | undefined) {

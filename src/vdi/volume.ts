@@ -10,7 +10,6 @@ import {
   type WriteOptions,
   type ZeroOptions,
 } from "../block/block-device.ts";
-import { mapsAny } from "../store/own-chunks.ts";
 import type { Tip } from "../store/tip.ts";
 import { Admission } from "./admission.ts";
 import { blocksOf, readBytes } from "./byte-ranges.ts";
@@ -95,27 +94,16 @@ export class Volume implements BlockDevice {
     return this.#history.changeBases(this.name);
   }
 
-  /** Makes a range that is all hole zeros that stay allocated; leaves alone what is not. */
-  allocate(offset: number, length: number): Completion<void> {
-    const range = blocksOf(offset, length);
+  /** Runs `action` while nobody else writes in the range, and what was being written there is in the map. */
+  exclusively(
+    range: { offset: number; length: number },
+    action: (tip: Tip, blocks: { first: number; count: number }) => Promise<void>,
+  ): Completion<void> {
+    const blocks = blocksOf(range.offset, range.length);
     return this.#admit(() =>
-      this.#holding({ ...range, mode: "exclusive" }, async () => {
+      this.#holding({ ...blocks, mode: "exclusive" }, async () => {
         await (await this.tip.openLog()).drained();
-        if (await mapsAny(this.tip.point.map, range)) return;
-        await this.tip.zero(range.first, range.count, "zero");
-      }),
-    );
-  }
-
-  /** Makes the block that this byte is in the disk's own, as it is. */
-  own(offset: number): Completion<void> {
-    const first = Math.floor(offset / blockBytes);
-    return this.#admit(() =>
-      this.#holding({ first, count: 1, mode: "exclusive" }, async () => {
-        await (await this.tip.openLog()).drained();
-        const block = Buffer.alloc(blockBytes);
-        await this.tip.read(block, first);
-        await this.tip.write([block], first);
+        await action(this.tip, blocks);
       }),
     );
   }

@@ -1,5 +1,11 @@
 import type { MemoryFiles } from "../../sim/memory-files.ts";
-import { decodeInodeEntries, decodeInodeHeader } from "../../src/sheepdog/wire-inode.ts";
+import {
+  decodeInodeEntries,
+  decodeInodeHeader,
+  encodeInodeEntries,
+  encodeInodeHeader,
+  type InodeHeader,
+} from "../../src/sheepdog/wire-inode.ts";
 import type { NewVdi, ObjectId, VdiSelector } from "../../src/vdi/objects/objects.ts";
 import { VdiObjects } from "../../src/vdi/objects/vdi-objects.ts";
 import type { VdisSettings } from "../../src/vdi/vdis.ts";
@@ -34,7 +40,19 @@ export async function openMemoryObjects(files?: MemoryFiles, settings: Partial<V
     return byteAt({ read }, offset, length);
   }
 
-  return { ...opened, objects, vidOf, header, owners, dataAt };
+  /** Writes entries of an inode, from the first one on. */
+  async function writeOwners(vid: number, owners: readonly number[], first = 0): Promise<void> {
+    const at = 4664 + 4 * first;
+    await objects.write(inodeOf(vid), at, [Buffer.from(encodeInodeEntries(owners))]);
+  }
+
+  /** Writes the whole header as it is, but for some fields. */
+  async function writeHeader(vid: number, fields: Partial<InodeHeader>): Promise<void> {
+    const bytes = encodeInodeHeader({ ...(await header(vid)), ...fields });
+    await objects.write(inodeOf(vid), 0, [bytes]);
+  }
+
+  return { writeOwners, writeHeader, ...opened, objects, vidOf, header, owners, dataAt };
 }
 
 /** NEW_VDI as clients send it; what is not given is the store's to choose. */

@@ -153,7 +153,7 @@ export class DataObjects {
     const isOwn = owner === tip.entry.vid;
     if (!isOwn) {
       const known = cow === undefined ? 0 : this.#sourceVid(cow, id);
-      if (!this.#isSame(known, owner)) {
+      if (!this.isSameOwner(known, owner)) {
         throw new ObjectError(
           "stale",
           `the client takes object ${id.index} of "${tip.entry.name}" for another one`,
@@ -162,7 +162,7 @@ export class DataObjects {
     }
     if (owner === 0) return await createNew(tip, place, request);
     if (hasBytesInDisk(request, place)) return await overlay(tip, place, request);
-    if (!isOwn) await tip.volume.own(await this.#firstMapped(tip.point, place));
+    if (!isOwn) await own(tip, await this.#firstMapped(tip.point, place));
   }
 
   #sourceVid(cow: ObjectId, id: ObjectId): number {
@@ -173,7 +173,7 @@ export class DataObjects {
   }
 
   /** Whether two owners are one, perhaps because one was deleted and the other is its heir. */
-  #isSame(a: number, b: number): boolean {
+  isSameOwner(a: number, b: number): boolean {
     if (a === b) return true;
     if (a === 0 || b === 0) return false;
     const { vids } = this.#vdis.registry.objects;
@@ -193,7 +193,25 @@ export class DataObjects {
 
 function createNew(tip: TipOfVid, place: Place, request: CreateObject): Completion<void> {
   if (hasBytesInDisk(request, place)) return overlay(tip, place, request);
-  return tip.volume.allocate(place.start, place.inDisk);
+  return allocate(tip, place);
+}
+
+/** Zeros that stay allocated, unless somebody wrote there meanwhile. */
+function allocate({ volume }: TipOfVid, place: Place): Completion<void> {
+  const range = { offset: place.start, length: place.inDisk };
+  return volume.exclusively(range, async (tip, blocks) => {
+    if (await mapsAny(tip.point.map, blocks)) return;
+    await tip.zero(blocks.first, blocks.count, "zero");
+  });
+}
+
+/** Makes the block that this byte is in the disk's own, as it is. */
+function own({ volume }: TipOfVid, offset: number): Completion<void> {
+  return volume.exclusively({ offset, length: 1 }, async (tip, { first }) => {
+    const block = Buffer.alloc(blockBytes);
+    await tip.read(block, first);
+    await tip.write([block], first);
+  });
 }
 
 function hasBytesInDisk({ offset, chunks }: CreateObject, place: Place): boolean {

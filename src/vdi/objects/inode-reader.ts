@@ -7,6 +7,7 @@ import {
   inodeHeaderBytes,
 } from "../../sheepdog/wire-inode.ts";
 import type { VdiRegistry } from "../registry.ts";
+import { noInodeFields } from "./object-registry.ts";
 import { objectCount } from "./object-size.ts";
 import type { Owners } from "./owners.ts";
 import type { ResolvedVid } from "./vid-resolver.ts";
@@ -42,19 +43,20 @@ export class InodeReader {
   /** Of what no name leads to, the name is empty: so clients know that it was deleted. */
   #named(vid: ResolvedVid) {
     const { entry, point } = vid;
-    const none = { vmClockNs: 0, vmStateBytes: 0, tag: "", snapshotMs: 0 };
+    const fields = point === undefined ? undefined : this.#registry.objects.inodes.get(point.id);
+    const written = { ...(fields ?? noInodeFields), snapshotMs: 0 };
     const working = this.#registry.working.get(entry.name);
     if (vid.kind === "tip" && working !== undefined) {
       const { name, createdMs, snapId } = working;
-      return { ...none, name, createdMs, snapId, sizeBytes: vid.point.sizeBytes };
+      return { ...written, name, createdMs, snapId, sizeBytes: vid.point.sizeBytes };
     }
     const snapshot = point === undefined ? undefined : this.#registry.snapshotAt(point.id);
     if (vid.kind !== "snapshot" || snapshot === undefined) {
-      return { ...none, name: "", createdMs: 0, snapId: 0, sizeBytes: 0 };
+      return { ...noInodeFields, snapshotMs: 0, name: "", createdMs: 0, snapId: 0, sizeBytes: 0 };
     }
     const { name, tag, snapId, takenMs, createdMs } = snapshot;
     const times = { createdMs: createdMs ?? takenMs, snapshotMs: takenMs };
-    return { ...none, ...times, name, tag, snapId, sizeBytes: vid.point.sizeBytes };
+    return { ...written, ...times, name, tag, snapId, sizeBytes: vid.point.sizeBytes };
   }
 
   async #readEntries(vid: ResolvedVid, offset: number, target: Uint8Array): Promise<void> {

@@ -6,6 +6,7 @@ import type { SnapshotNote } from "../registry.ts";
 import type { Vdis } from "../vdis.ts";
 import { DataObjects } from "./data-objects.ts";
 import { InodeReader } from "./inode-reader.ts";
+import { InodeWriter } from "./inode-writer.ts";
 import { asObjectErrors } from "./object-errors.ts";
 import { objectBytes, treeNodeBytes } from "./object-size.ts";
 import {
@@ -21,12 +22,14 @@ import { Owners } from "./owners.ts";
 import { VdiOperations } from "./vdi-operations.ts";
 import { VidResolver } from "./vid-resolver.ts";
 import { type Vid, vidCount } from "./vid-table.ts";
+import { Wipes } from "./wipes.ts";
 
 /** The disks of a store as clients of Sheepdog see them. */
 export class VdiObjects {
   readonly #vdis: Vdis;
   readonly #vids: VidResolver;
   readonly #inodes: InodeReader;
+  readonly #inodeWriter: InodeWriter;
   readonly #data: DataObjects;
   readonly #operations: VdiOperations;
   readonly #cluster = new Mutex();
@@ -35,10 +38,22 @@ export class VdiObjects {
     this.#vdis = components.vdis;
     this.#vids = new VidResolver(components.vdis);
     const { registry } = components.vdis;
-    this.#operations = new VdiOperations({ vdis: components.vdis, vids: this.#vids });
+    const { vdis } = components;
+    const vids = this.#vids;
+    const wipes = new Wipes({ vdis, vids });
+    this.#operations = new VdiOperations({ vdis, vids, wipes });
     const owners = new Owners({ registry });
     this.#inodes = new InodeReader({ registry, owners });
-    this.#data = new DataObjects({ vdis: components.vdis, vids: this.#vids, owners });
+    this.#data = new DataObjects({ vdis, vids, owners });
+    const [reader, data] = [this.#inodes, this.#data];
+    this.#inodeWriter = new InodeWriter({
+      vdis,
+      vids,
+      reader,
+      data,
+      wipes,
+      cluster: this.#cluster,
+    });
   }
 
   get defaults(): VdiSettings {
@@ -108,6 +123,9 @@ export class VdiObjects {
   write(id: ObjectId, offset: number, chunks: readonly Uint8Array[]): Completion<void> {
     return asObjectErrors(() => {
       if (id.kind === "data") return this.#data.write(id, offset, chunks);
+      if (id.kind === "inode") {
+        return this.#inodeWriter.write(id.vid, offset, chunks);
+      }
       throw notYet(id);
     });
   }

@@ -9,14 +9,17 @@ import { arrayObjectsMax } from "./object-size.ts";
 import { type NewVdi, ObjectError, type VdiSettings } from "./objects.ts";
 import type { VidResolver } from "./vid-resolver.ts";
 import type { Vid } from "./vid-table.ts";
+import type { Wipes } from "./wipes.ts";
 
 /** NEW_VDI and DEL_VDI. Each is one catalog record, in which a new working VDI has its vid. */
 export class VdiOperations {
   readonly #vdis: Vdis;
   readonly #vids: VidResolver;
+  readonly #wipes: Wipes;
 
-  constructor(components: { vdis: Vdis; vids: VidResolver }) {
+  constructor(components: { vdis: Vdis; vids: VidResolver; wipes: Wipes }) {
     this.#vdis = components.vdis;
+    this.#wipes = components.wipes;
     this.#vids = components.vids;
   }
 
@@ -42,11 +45,12 @@ export class VdiOperations {
 
   async delete(entry: Vid): Promise<void> {
     const { kind, point } = this.#vids.resolve(entry.vid);
-    if (kind === "tip") return await this.#vdis.delete(entry.name, { ignoring: "sheepdog" });
+    if (kind === "tip") return await this.#wipes.deleteTip(entry);
     if (kind !== "snapshot") throw new ObjectError("no-vdi", `"${entry.name}" is gone already`);
     const { registry } = this.#vdis;
     const snapshot = registry.snapshotAt(point.id);
     if (snapshot !== undefined) {
+      await this.#wipes.restore(snapshot.name);
       await this.#vdis.deleteSnapshot(snapshot.name, `#${snapshot.snapId}`);
     }
   }
@@ -106,7 +110,8 @@ export class VdiOperations {
     if (sizeBytes > point.sizeBytes) await this.#vdis.resize(name, sizeBytes, false);
     let vid = 0;
     try {
-      await this.#vdis.snapshot([name], "", {
+      const tag = this.#vdis.registry.objects.inodes.get(point.id)?.tag ?? "";
+      await this.#vdis.snapshot([name], tag, {
         vids: (choice, { point: [frozen], tip: [tip] }) => {
           if (frozen !== current.point || tip === undefined) throw new TipChanged();
           vid = choice.addNew(tip, { name, parent: point }).vid;
@@ -134,7 +139,8 @@ export class VdiOperations {
       return await vids.run(async (choice) => {
         const { vid } = choice.addNew(id, { name, parent: base });
         const { snapId } = working;
-        const note: Note = { type: "snapshot", name, snapId, tag: "", tip: id };
+        const tag = this.#freeTag(name, tip);
+        const note: Note = { type: "snapshot", name, snapId, tag, tip: id };
         const to = { kind: "new" as const, id, base, sizeBytes };
         const volume = volumes.get(name);
         await volumes.behindBarrier([name], () =>
@@ -143,6 +149,14 @@ export class VdiOperations {
         return vid;
       });
     });
+  }
+
+  /** That a client has written into the inode for the snapshot to come, if nobody has it. */
+  #freeTag(name: string, tip: number): string {
+    const { registry } = this.#vdis;
+    const tag = registry.objects.inodes.get(tip)?.tag ?? "";
+    const isTaken = registry.hasTag(name, tag);
+    return isTaken ? "" : tag;
   }
 
   /** What a disk can stand on: a snapshot. */
