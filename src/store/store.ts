@@ -242,7 +242,10 @@ export class Store {
     );
   }
 
-  /** Moves tips to other points, in one record, in which `along` happens too. Nobody may write to them meanwhile. */
+  /**
+   * Moves tips to other points, in one record, in which `along` happens too. Nobody may write to them
+   * meanwhile.
+   */
   move(
     requests: readonly MoveRequest[],
     notes: unknown[],

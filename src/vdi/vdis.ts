@@ -417,8 +417,8 @@ export class Vdis {
   }
 
   /**
-   * Discarded points that are being brought back are not given up meanwhile. Must begin in the turn in which
-   * they were looked at.
+   * Discarded points that are being brought back are not given up meanwhile. Must begin in the turn in
+   * which they were looked at.
    */
   async claiming(points: readonly number[], action: () => Promise<void>): Promise<void> {
     for (const point of points) this.#claimed.add(point);

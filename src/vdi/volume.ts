@@ -94,7 +94,10 @@ export class Volume implements BlockDevice {
     return this.#history.changeBases(this.name);
   }
 
-  /** Runs `action` while nobody else writes in the range, and what was being written there is in the map. */
+  /**
+   * Runs `action` while nobody else writes in the range, and what was being written there is in the
+   * map.
+   */
   exclusively(
     range: { offset: number; length: number },
     action: (tip: Tip, blocks: { first: number; count: number }) => Promise<void>,

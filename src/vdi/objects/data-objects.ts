@@ -127,8 +127,8 @@ export class DataObjects {
   }
 
   /**
-   * Whether the working VDI stands on the point. If it does not, a client that goes on with it would mix two
-   * histories, for it keeps what it knows of its objects.
+   * Whether the working VDI stands on the point. If it does not, a client that goes on with it would
+   * mix two histories, for it keeps what it knows of its objects.
    */
   #leadsToTip(entry: Vid, point: Point): boolean {
     const tip = this.#vdis.registry.working.get(entry.name)?.tip;

@@ -27,9 +27,9 @@ interface Range {
 }
 
 /**
- * Takes from what clients write into inodes what is theirs to say: the tag of the next snapshot, the state of
- * the machine, a larger size, objects that are given up. Anything else is known better here, and a client whose
- * inode is old must not undo it.
+ * Takes from what clients write into inodes what is theirs to say: the tag of the next snapshot, the
+ * state of the machine, a larger size, objects that are given up. Anything else is known better here,
+ * and a client whose inode is old must not undo it.
  */
 export class InodeWriter {
   readonly #vdis: Vdis;
@@ -102,7 +102,10 @@ export class InodeWriter {
     await this.#vdis.resize(entry.name, whole, false);
   }
 
-  /** A client that takes the snapshot for its working VDI has no tag in its inode: that is not a new one. */
+  /**
+   * A client that takes the snapshot for its working VDI has no tag in its inode: that is not a new
+   * one.
+   */
   async #retag(point: number, tag: string): Promise<void> {
     const { registry } = this.#vdis;
     const snapshot = registry.snapshotAt(point);

@@ -15,9 +15,10 @@ import type { Vid } from "./vid-table.ts";
 const copyBlocksMax = 1024;
 
 /**
- * Entries of a working VDI's inode that become zeros several at a time. `dog` does that before DEL_VDI, and so the
- * disk that could be brought back would be empty; QEMU does it to the working VDI, by mistake, before DEL_VDI of
- * a snapshot. So the tip is frozen and kept, hidden, among what was discarded, and a new one loses the objects.
+ * Entries of a working VDI's inode that become zeros several at a time. `dog` does that before DEL_VDI,
+ * and so the disk that could be brought back would be empty; QEMU does it to the working VDI, by
+ * mistake, before DEL_VDI of a snapshot. So the tip is frozen and kept, hidden, among what was
+ * discarded, and a new one loses the objects.
  */
 export class Wipes {
   readonly #vdis: Vdis;
@@ -72,8 +73,8 @@ export class Wipes {
   }
 
   /**
-   * DEL_VDI of a snapshot of the name: what was wiped of the working VDI, and not written since, was wiped by
-   * mistake. If nothing was written it moves back, else what is missing is copied.
+   * DEL_VDI of a snapshot of the name: what was wiped of the working VDI, and not written since, was
+   * wiped by mistake. If nothing was written it moves back, else what is missing is copied.
    */
   async restore(name: string): Promise<void> {
     const { registry, locks, store, volumes } = this.#vdis;
