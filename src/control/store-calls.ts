@@ -43,11 +43,16 @@ export function storeCalls({ vdis, url }: ControlParts): Handlers<StoreCall> {
   };
 }
 
-function describe({ registry }: Vdis, point: Point): string {
+function describe(vdis: Vdis, point: Point): string {
+  const { registry } = vdis;
   const snapshot = registry.snapshotAt(point.id);
   if (snapshot !== undefined) return `${snapshot.name}@${snapshot.tag || `#${snapshot.snapId}`}`;
   const discarded = registry.discarded.get(point.id);
   if (discarded !== undefined) return `${discarded.name}, discarded (${point.id})`;
   for (const { name, tip } of registry.working.values()) if (tip === point.id) return name;
+  for (const [owner, extra] of registry.objects.extras) {
+    if (extra !== point.id) continue;
+    return `what Sheepdog's clients keep with ${describe(vdis, vdis.store.point(owner))}`;
+  }
   return `point ${point.id}, deleted`;
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { KelpieError } from "../base/errors.ts";
-import { formatNote, inodeFields } from "./objects/object-registry.ts";
+import { attributeNote, formatNote, inodeFields } from "./objects/object-registry.ts";
 import { vidNote } from "./objects/vid-table.ts";
 import { vmRecord } from "./vm-record.ts";
 
@@ -41,6 +41,10 @@ const note = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("unwipe"), name, hidden: id, tip: id.optional() }),
   /** Like "delete"; what was wiped is what comes back first. The tip itself can come back if it is kept. */
   z.strictObject({ type: z.literal("deleteWiped"), name, hidden: id, keep: z.boolean() }),
+  /** `extra` holds what clients of Sheepdog keep with a point beside its data. */
+  z.strictObject({ type: z.literal("extra"), point: id, extra: id }),
+  /** An attribute of a disk, by the hash of its name and its own; without a value it was deleted. */
+  z.strictObject({ type: z.literal("attribute"), attribute: attributeNote }),
   /** A virtual machine is from here on what `record` says. */
   z.strictObject({ type: z.literal("vm"), record: vmRecord }),
   z.strictObject({ type: z.literal("forgetVm"), name }),

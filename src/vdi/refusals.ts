@@ -29,9 +29,19 @@ export function isInUse(name: string, clients: number): KelpieError {
   });
 }
 
+export function isBeingPurged(name: string): KelpieError {
+  return new KelpieError("busy", `what is discarded of "${name}" is being purged`);
+}
+
 export function sizeWouldChange(name: string): KelpieError {
   return new KelpieError("busy", `disk "${name}" is in use and its size would change`, {
     remedy: "Disconnect its clients first.",
+  });
+}
+
+export function wouldMixHistories(name: string): KelpieError {
+  return new KelpieError("busy", `disk "${name}" is in use over Sheepdog, which knows no change`, {
+    remedy: "Disconnect those clients, or roll back with them: they open the new disk.",
   });
 }
 

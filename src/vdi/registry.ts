@@ -190,6 +190,12 @@ export class VdiRegistry implements Registry {
       case "inode":
         this.objects.inodes.set(note.point, note.inode);
         break;
+      case "extra":
+        this.objects.extras.set(note.point, note.extra);
+        break;
+      case "attribute":
+        this.objects.setAttribute({ ...note.attribute, createdMs: timeMs });
+        break;
       case "retag": {
         const entry = this.#snapshots.get(note.point);
         assert(entry !== undefined, "a snapshot that gets a tag is there");

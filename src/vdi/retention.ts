@@ -84,7 +84,10 @@ export class Retention {
   }
 
   #bytesOf(entry: Discarded): number {
-    return this.#components.store.point(entry.point).exclusiveBlocks * 4096;
+    const { store, registry } = this.#components;
+    const extra = registry.objects.extras.get(entry.point);
+    const beside = extra === undefined ? 0 : store.point(extra).exclusiveBlocks;
+    return (store.point(entry.point).exclusiveBlocks + beside) * 4096;
   }
 
   #storeBytes(): number {

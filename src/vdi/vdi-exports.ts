@@ -29,6 +29,7 @@ export class VdiExports implements Exports {
 
   #openWorking(name: string, client: ExportClient): OpenExport {
     this.#vdis.registry.find(name);
+    this.#vdis.vidLocks.mustBeFree(name);
     return this.#opened({ name, description: "", key: name }, this.#vdis.volume(name), client);
   }
 

@@ -5,21 +5,26 @@ import type { Point } from "../store/point.ts";
 import { Store, type StoreComponents, type StoreSettings } from "../store/store.ts";
 import { Attachments, type Protocol } from "./attachments.ts";
 import { type CopyProgress, copyBlocks } from "./copy-blocks.ts";
+import { findDiscarded } from "./find-discarded.ts";
 import { mustBeFree, tagMustBeFree } from "./free-names.ts";
 import { History } from "./history.ts";
 import { NameLocks } from "./name-locks.ts";
 import { checkName, checkSize, checkTag } from "./names.ts";
 import type { Note } from "./notes.ts";
+import { ExtraVolumes } from "./objects/extra-volumes.ts";
+import { VidLocks } from "./objects/vid-locks.ts";
 import { type VidChoice, Vids } from "./objects/vids.ts";
 import { OpenVolumes } from "./open-volumes.ts";
 import { deleteOrphans } from "./orphans.ts";
 import {
   belongsToVm,
   cannotWhileUsed,
+  isBeingPurged,
   isInUse,
   isOfVm,
   mustDiffer,
   sizeWouldChange,
+  wouldMixHistories,
   writtenMeanwhile,
 } from "./refusals.ts";
 import { VdiRegistry, type Working } from "./registry.ts";
@@ -39,7 +44,9 @@ export class Vdis {
   readonly registry: VdiRegistry;
   readonly history: History;
   readonly vids: Vids;
+  readonly extras: ExtraVolumes;
   readonly attachments = new Attachments();
+  readonly vidLocks = new VidLocks();
   readonly #retention: Retention;
   readonly volumes: OpenVolumes;
   readonly locks = new NameLocks();
@@ -67,6 +74,7 @@ export class Vdis {
     this.registry = registry;
     this.history = new History({ store, registry });
     this.vids = new Vids({ store, registry });
+    this.extras = new ExtraVolumes({ store, registry, history: this.history });
     this.volumes = new OpenVolumes({ store, registry, history: this.history });
     this.#retention = new Retention(
       { keep },
@@ -247,19 +255,21 @@ export class Vdis {
         changes.push({ type: "point", id, parent: point, sizeBytes });
         all.push({ type: "create", name, tip: id });
       }
-      changes.push({ type: "delete", id: frozen });
       all.push({ type: "snapshot", name: now.source, snapId, tag: "", tip });
       all.push({ type: "deleteSnapshot", point: frozen });
       const request = { tip: this.volume(now.source).tip, id: tip };
-      await this.vids.run(async (choice) => {
-        // What is read by its vid is read through the new one when the old one is gone.
-        if (this.registry.objects.vids.ofPoint(frozen) !== undefined) {
-          choice.addNew(tip, { name: now.source, parent: this.store.point(frozen) });
-        }
-        await this.volumes.holdingVids([now.source], () =>
-          this.store.snapshot([request], [...all, ...notes, ...choice.notes()], changes),
-        );
-      });
+      await this.extras.deleting([frozen], (dropped) =>
+        this.vids.run(async (choice) => {
+          // What is read by its vid is read through the new one when the old one is gone.
+          if (this.registry.objects.vids.ofPoint(frozen) !== undefined) {
+            choice.addNew(tip, { name: now.source, parent: this.store.point(frozen) });
+          }
+          const record = [...all, ...notes, ...choice.notes()];
+          await this.volumes.holdingVids([now.source], () =>
+            this.store.snapshot([request], record, [...changes, ...dropped]),
+          );
+        }),
+      );
     });
   }
 
@@ -269,7 +279,8 @@ export class Vdis {
     if (as !== undefined) checkName(as);
     const target = as ?? name;
     return this.locks.run([name, target], async () => {
-      const found = this.#findDiscarded(name, point);
+      const found = findDiscarded(this.registry, { name, point });
+      if (this.#claimed.has(found.point)) throw isBeingPurged(name);
       if (as !== undefined) mustBeFree(this.registry, as);
       await this.claiming([found.point], () => this.#bringBack(found.point, target, live));
     });
@@ -363,14 +374,15 @@ export class Vdis {
       this.mustNotBeUsed(entry.name, "delete", { snapId: entry.snapId });
     }
     const notes = points.map((point): Note => ({ type: "deleteSnapshot", point }));
-    const changes = points.map((id): PointChange => ({ type: "delete", id }));
     const { vids } = this.registry.objects;
     const withVid = points.filter((point) => vids.ofPoint(point) !== undefined);
-    if (!givesVids && withVid.length === 0) return await action({ changes, notes }, undefined);
-    await this.vids.run(async (choice) => {
-      // What is read by the vids of these snapshots is read through them from here on.
-      for (const point of withVid) choice.addChildren(this.store.point(point));
-      await action({ changes, notes }, choice);
+    await this.extras.deleting(points, async (changes) => {
+      if (!givesVids && withVid.length === 0) return await action({ changes, notes }, undefined);
+      await this.vids.run(async (choice) => {
+        // What is read by the vids of these snapshots is read through them from here on.
+        for (const point of withVid) choice.addChildren(this.store.point(point));
+        await action({ changes, notes }, choice);
+      });
     });
   }
 
@@ -412,8 +424,9 @@ export class Vdis {
     );
     if (free.length === 0) return;
     const notes = free.map((point): Note => ({ type: "purge", point }));
-    const changes = free.map((id): PointChange => ({ type: "delete", id }));
-    await this.claiming(free, () => this.#commit(changes, notes));
+    await this.claiming(free, () =>
+      this.extras.deleting(free, (changes) => this.#commit(changes, notes)),
+    );
   }
 
   /**
@@ -433,24 +446,11 @@ export class Vdis {
     return this.#claimed.has(point);
   }
 
-  #findDiscarded(name: string, point: number | undefined) {
-    const found = this.registry
-      .discardedOf(name)
-      .find((entry) => point === undefined || entry.point === point);
-    if (found !== undefined && this.#claimed.has(found.point)) {
-      throw new KelpieError("busy", `what is discarded of "${name}" is being purged`);
-    }
-    if (found !== undefined) return found;
-    const what = point === undefined ? "nothing discarded" : `no discarded tip ${point}`;
-    throw new KelpieError("not-found", `disk "${name}" has ${what} to bring back`, {
-      remedy: "`kelpie vdi list --discarded` shows what there is.",
-    });
-  }
-
   #mayMove(name: string, sizeBytes: number, live: boolean): void {
     const clients = this.attachments.count(name);
     if (clients === 0) return;
     if (!live) throw isInUse(name, clients);
+    if (this.attachments.count(name, "sheepdog") < clients) throw wouldMixHistories(name);
     if (sizeBytes !== this.point(name).sizeBytes) throw sizeWouldChange(name);
   }
 

@@ -12,10 +12,14 @@ import type { VdisSettings } from "../../src/vdi/vdis.ts";
 import { byteAt, openMemoryVdis } from "./memory-vdis.ts";
 
 /** Disks of a store in memory as Sheepdog's clients see them, with what such a client does. */
-export async function openMemoryObjects(files?: MemoryFiles, settings: Partial<VdisSettings> = {}) {
+export async function openMemoryObjects(
+  files?: MemoryFiles,
+  settings: Partial<VdisSettings> & { locking?: boolean } = {},
+) {
+  const { locking = false } = settings;
   const opened = await openMemoryVdis(settings, files);
   const { vdis } = opened;
-  const objects = new VdiObjects({ vdis });
+  const objects = new VdiObjects({ locking }, { vdis });
 
   async function vidOf(name: string, snapshot?: string | number): Promise<number> {
     return (await objects.lookup(select(name, snapshot))).vid;

@@ -7,6 +7,7 @@ import {
   inodeHeaderBytes,
 } from "../../sheepdog/wire-inode.ts";
 import type { VdiRegistry } from "../registry.ts";
+import type { ExtraObjects } from "./extra-objects.ts";
 import { noInodeFields } from "./object-registry.ts";
 import { objectCount } from "./object-size.ts";
 import type { Owners } from "./owners.ts";
@@ -16,8 +17,10 @@ import type { ResolvedVid } from "./vid-resolver.ts";
 export class InodeReader {
   readonly #registry: VdiRegistry;
   readonly #owners: Owners;
+  readonly #extra: ExtraObjects;
 
-  constructor(components: { registry: VdiRegistry; owners: Owners }) {
+  constructor(components: { registry: VdiRegistry; owners: Owners; extra: ExtraObjects }) {
+    this.#extra = components.extra;
     this.#registry = components.registry;
     this.#owners = components.owners;
   }
@@ -37,7 +40,7 @@ export class InodeReader {
     const { entry } = vid;
     const { copies, copyPolicy, storePolicy, blockSizeShift, parentVid } = entry;
     const settings = { copies, copyPolicy, storePolicy, blockSizeShift, parentVid };
-    return { ...this.#named(vid), ...settings, vid: entry.vid, btreeNodes: 0 };
+    return { ...this.#named(vid), ...settings, vid: entry.vid };
   }
 
   /** Of what no name leads to, the name is empty: so clients know that it was deleted. */
@@ -63,6 +66,11 @@ export class InodeReader {
     if (vid.kind !== "tip" && vid.kind !== "snapshot") return;
     const { point, entry } = vid;
     const start = Math.max(offset, inodeEntriesAt);
+    if (entry.storePolicy !== 0) {
+      const root = target.subarray(start - offset, Math.min(target.length, inodeBytes - offset));
+      await this.#extra.readRoot(vid, start - inodeEntriesAt, root);
+      return;
+    }
     const first = Math.floor((start - inodeEntriesAt) / 4);
     const wanted = Math.ceil((offset + target.length - inodeEntriesAt) / 4);
     const end = Math.min(wanted, objectCount(point, entry));

@@ -14,6 +14,7 @@ import { tagMustBeFree } from "../free-names.ts";
 import { checkTagText } from "../names.ts";
 import type { Vdis } from "../vdis.ts";
 import { type DataObjects, staleVid } from "./data-objects.ts";
+import type { ExtraObjects } from "./extra-objects.ts";
 import type { InodeReader } from "./inode-reader.ts";
 import { type InodeFields, noInodeFields } from "./object-registry.ts";
 import { arrayObjectsMax, objectBytes } from "./object-size.ts";
@@ -37,6 +38,7 @@ export class InodeWriter {
   readonly #reader: InodeReader;
   readonly #data: DataObjects;
   readonly #wipes: Wipes;
+  readonly #extra: ExtraObjects;
   /** Held for what has to happen before or after an operation on VDIs. */
   readonly #cluster: Mutex;
 
@@ -46,6 +48,7 @@ export class InodeWriter {
     reader: InodeReader;
     data: DataObjects;
     wipes: Wipes;
+    extra: ExtraObjects;
     cluster: Mutex;
   }) {
     this.#vdis = components.vdis;
@@ -53,6 +56,7 @@ export class InodeWriter {
     this.#reader = components.reader;
     this.#data = components.data;
     this.#wipes = components.wipes;
+    this.#extra = components.extra;
     this.#cluster = components.cluster;
   }
 
@@ -86,6 +90,7 @@ export class InodeWriter {
     const kept: InodeFields = {
       tag: found.kind === "tip" ? tag : "",
       vmStateBytes,
+      btreeNodes: found.entry.storePolicy === 0 ? 0 : after.btreeNodes,
       vmClockNs: Math.min(vmClockNs, Number.MAX_SAFE_INTEGER),
     };
     await this.#keep(found.point.id, kept);
@@ -129,6 +134,11 @@ export class InodeWriter {
     const first = Math.floor((offset - inodeEntriesAt) / 4);
     const end = Math.ceil((offset + bytes.length - inodeEntriesAt) / 4);
     const found = this.#vids.resolve(vid);
+    if (found.entry.storePolicy !== 0) {
+      // The root of a tree that only clients understand.
+      await this.#extra.writeRoot(vid, offset - inodeEntriesAt, [bytes]);
+      return;
+    }
     const before = new Uint8Array(4 * (end - first));
     await this.#reader.read(found, inodeEntriesAt + 4 * first, before);
     const after = before.slice();

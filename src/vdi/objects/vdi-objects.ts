@@ -4,19 +4,25 @@ import { attributeBytes } from "../../sheepdog/wire-attribute.ts";
 import { inodeBytesMax } from "../../sheepdog/wire-inode.ts";
 import type { SnapshotNote } from "../registry.ts";
 import type { Vdis } from "../vdis.ts";
+import { Attributes } from "./attributes.ts";
 import { DataObjects } from "./data-objects.ts";
+import { type ExtraKind, ExtraObjects } from "./extra-objects.ts";
 import { InodeReader } from "./inode-reader.ts";
 import { InodeWriter } from "./inode-writer.ts";
 import { asObjectErrors } from "./object-errors.ts";
 import { objectBytes, treeNodeBytes } from "./object-size.ts";
 import {
+  type AttributeRequest,
   type CreateObject,
   type NewVdi,
+  type ObjectClient,
   ObjectError,
   type ObjectId,
+  type Objects,
   type VdiInfo,
   type VdiSelector,
   type VdiSettings,
+  type VdiState,
 } from "./objects.ts";
 import { Owners } from "./owners.ts";
 import { VdiOperations } from "./vdi-operations.ts";
@@ -24,40 +30,51 @@ import { VidResolver } from "./vid-resolver.ts";
 import { type Vid, vidCount } from "./vid-table.ts";
 import { Wipes } from "./wipes.ts";
 
-/** The disks of a store as clients of Sheepdog see them. */
-export class VdiObjects {
+/** The disks of a store as clients of Sheepdog see them. One for each open store. */
+export class VdiObjects implements Objects {
   readonly #vdis: Vdis;
   readonly #vids: VidResolver;
   readonly #inodes: InodeReader;
   readonly #inodeWriter: InodeWriter;
   readonly #data: DataObjects;
+  readonly #extra: ExtraObjects;
+  readonly #attributes: Attributes;
   readonly #operations: VdiOperations;
+  /** What the original orders over its whole cluster happens one after the other here too. */
   readonly #cluster = new Mutex();
+  readonly #locking: boolean;
+  /** By client, the disks it is listed at, and what takes it off. */
+  readonly #attached = new Map<ObjectClient, Map<string, () => void>>();
 
-  constructor(components: { vdis: Vdis }) {
-    this.#vdis = components.vdis;
-    this.#vids = new VidResolver(components.vdis);
-    const { registry } = components.vdis;
+  /** `locking`: also if the store was not formatted with it. */
+  constructor(settings: { locking: boolean }, components: { vdis: Vdis }) {
     const { vdis } = components;
-    const vids = this.#vids;
+    const { registry } = vdis;
+    const cluster = this.#cluster;
+    const vids = new VidResolver(vdis);
     const wipes = new Wipes({ vdis, vids });
-    this.#operations = new VdiOperations({ vdis, vids, wipes });
     const owners = new Owners({ registry });
-    this.#inodes = new InodeReader({ registry, owners });
-    this.#data = new DataObjects({ vdis, vids, owners });
-    const [reader, data] = [this.#inodes, this.#data];
-    this.#inodeWriter = new InodeWriter({
-      vdis,
-      vids,
-      reader,
-      data,
-      wipes,
-      cluster: this.#cluster,
-    });
+    const extra = new ExtraObjects({ vdis, vids });
+    const reader = new InodeReader({ registry, owners, extra });
+    const data = new DataObjects({ vdis, vids, owners });
+    this.#vdis = vdis;
+    this.#vids = vids;
+    this.#data = data;
+    this.#extra = extra;
+    this.#inodes = reader;
+    this.#inodeWriter = new InodeWriter({ vdis, vids, reader, data, wipes, extra, cluster });
+    this.#attributes = new Attributes({ vdis });
+    this.#operations = new VdiOperations({ vdis, vids, wipes });
+    this.#locking = settings.locking;
+    vdis.vidLocks.isOn = this.locking;
   }
 
   get defaults(): VdiSettings {
     return this.#vdis.registry.objects.defaults;
+  }
+
+  get locking(): boolean {
+    return this.#locking || this.#vdis.registry.objects.format.locking;
   }
 
   lookup(selector: VdiSelector): Promise<VdiInfo> {
@@ -80,7 +97,10 @@ export class VdiObjects {
   }
 
   format(settings: VdiSettings & { locking: boolean }): Promise<void> {
-    return this.#ordered(() => this.#operations.format(settings));
+    return this.#ordered(async () => {
+      await this.#operations.format(settings);
+      this.#vdis.vidLocks.isOn = this.locking;
+    });
   }
 
   async vidsInUse(): Promise<Uint8Array> {
@@ -94,10 +114,24 @@ export class VdiObjects {
   async vidsDeleted(): Promise<Uint8Array> {
     const bitmap = new Uint8Array(vidCount / 8);
     for (const { vid } of this.#vdis.registry.objects.vids.values()) {
-      const { kind } = this.#vids.resolve(vid);
-      if (kind === "deleted" || kind === "stale") setBit(bitmap, vid);
+      if (this.#isDeleted(vid)) setBit(bitmap, vid);
     }
     return bitmap;
+  }
+
+  async states(): Promise<VdiState[]> {
+    const entries = [...this.#vdis.registry.objects.vids.values()].sort((a, b) => a.vid - b.vid);
+    return entries.map((entry) => {
+      const { state, owners } = this.#vdis.vidLocks.holdersOf(this.#lockKey(entry));
+      return {
+        ...infoOf(entry),
+        parentVid: entry.parentVid,
+        snapshot: this.#vids.resolve(entry.vid).kind === "snapshot",
+        deleted: this.#isDeleted(entry.vid),
+        lock: state,
+        owners: owners.map(({ host, port }) => ({ host, port })),
+      };
+    });
   }
 
   read(id: ObjectId, offset: number, target: Uint8Array): Completion<void> {
@@ -107,8 +141,10 @@ export class VdiObjects {
           return this.#data.read(id, offset, target);
         case "inode":
           return this.#inodes.read(this.#vids.resolve(id.vid), offset, target);
+        case "attribute":
+          return this.#attributes.read(id, offset, target);
         default:
-          throw notYet(id);
+          return this.#extra.read({ ...id, kind: id.kind }, offset, target);
       }
     });
   }
@@ -116,17 +152,15 @@ export class VdiObjects {
   create(id: ObjectId, request: CreateObject): Completion<void> {
     return asObjectErrors(() => {
       if (id.kind === "data") return this.#data.create(id, request);
-      throw notYet(id);
+      return this.#extra.create(extraId(id), request);
     });
   }
 
   write(id: ObjectId, offset: number, chunks: readonly Uint8Array[]): Completion<void> {
     return asObjectErrors(() => {
       if (id.kind === "data") return this.#data.write(id, offset, chunks);
-      if (id.kind === "inode") {
-        return this.#inodeWriter.write(id.vid, offset, chunks);
-      }
-      throw notYet(id);
+      if (id.kind === "inode") return this.#inodeWriter.write(id.vid, offset, chunks);
+      return this.#extra.write(extraId(id), offset, chunks);
     });
   }
 
@@ -139,14 +173,23 @@ export class VdiObjects {
   }
 
   flush(vid: number): Completion<void> {
-    return asObjectErrors(() => this.#data.flush(vid));
+    return asObjectErrors(() => {
+      const { extras } = this.#vdis.registry.objects;
+      const point = this.#vids.resolve(vid).point?.id ?? 0;
+      if (!extras.has(point)) return this.#data.flush(vid);
+      const both = [this.#data.flush(vid), this.#vdis.extras.flush(point)];
+      return Promise.all(both).then(() => {});
+    });
   }
 
   async exists(id: ObjectId): Promise<boolean> {
-    if (this.#vdis.registry.objects.vids.get(id.vid) === undefined) return false;
+    if (id.kind === "attribute") return this.#attributes.exists(id);
+    const entry = this.#vdis.registry.objects.vids.get(id.vid);
+    if (entry === undefined) return false;
     if (id.kind === "inode") return true;
     if (id.kind === "data") return await this.#data.exists(id);
-    throw notYet(id);
+    if (this.#vids.resolve(id.vid).kind === "stale") return false;
+    return await this.#extra.exists({ ...id, kind: id.kind });
   }
 
   sizeOf(id: ObjectId): number {
@@ -156,15 +199,80 @@ export class VdiObjects {
     return objectBytes(this.#vids.resolve(id.vid).entry);
   }
 
-  /** What the original orders over its whole cluster happens one after the other here too. */
+  attribute(request: AttributeRequest): Promise<{ attrId: number; nameHash: number }> {
+    return this.#ordered(async () => {
+      await this.#find(request.selector);
+      return await this.#attributes.request(request);
+    });
+  }
+
+  lock(
+    selector: VdiSelector,
+    options: { client: ObjectClient; shared: boolean },
+  ): Promise<VdiInfo> {
+    return this.#ordered(async () => {
+      const entry = await this.#find(selector);
+      const key = this.#lockKey(entry);
+      if (this.locking && key === entry.name) {
+        this.#vdis.mustNotBeUsed(entry.name, "lock", { ignoring: "sheepdog" });
+      }
+      this.#vdis.vidLocks.take(key, options.client, options.shared);
+      return infoOf(entry);
+    });
+  }
+
+  /** A client that does not know of its disk's newest snapshots names one of these. */
+  release(vid: number): void {
+    const entry = this.#vdis.registry.objects.vids.get(vid);
+    if (entry === undefined) return;
+    const { vidLocks } = this.#vdis;
+    if (!vidLocks.release(vid)) vidLocks.release(entry.name);
+  }
+
+  connected(client: ObjectClient): void {
+    this.#vdis.vidLocks.connected(client);
+  }
+
+  disconnected(client: ObjectClient): void {
+    this.#vdis.vidLocks.disconnected(client);
+    for (const detach of this.#attached.get(client)?.values() ?? []) detach();
+    this.#attached.delete(client);
+  }
+
+  used(client: ObjectClient, vid: number): void {
+    const entry = this.#vdis.registry.objects.vids.get(vid);
+    if (entry === undefined) return;
+    const key = this.#lockKey(entry);
+    this.#vdis.vidLocks.used(key, client);
+    if (key !== entry.name) return;
+    const disks = this.#attached.get(client) ?? new Map<string, () => void>();
+    this.#attached.set(client, disks);
+    if (disks.has(entry.name)) return;
+    const { peer } = client;
+    const attachment = { protocol: "sheepdog" as const, peer, readOnly: false };
+    const detach = this.#vdis.attachments.add(entry.name, { ...attachment, export: entry.name });
+    disks.set(entry.name, detach);
+  }
+
   async #ordered<T>(action: () => Promise<T>): Promise<T> {
     return await asObjectErrors(() => this.#cluster.run(action));
+  }
+
+  /** The name of a working VDI, so that its lock stays with it when it gets another vid. */
+  #lockKey(entry: Vid): string | number {
+    return this.#vids.resolve(entry.vid).kind === "tip" ? entry.name : entry.vid;
+  }
+
+  #isDeleted(vid: number): boolean {
+    const { kind } = this.#vids.resolve(vid);
+    return kind === "deleted" || kind === "stale";
   }
 
   #drop(id: ObjectId, how: "remove" | "discard"): Completion<void> {
     return asObjectErrors(() => {
       if (id.kind === "data") return this.#data.drop(id, how);
-      throw notYet(id);
+      if (id.kind === "attribute" && how === "remove") return this.#attributes.remove(id);
+      return this.#extra.drop(extraId(id), how);
     });
   }
 
@@ -194,8 +302,11 @@ export class VdiObjects {
   }
 }
 
-function notYet(id: ObjectId): ObjectError {
-  return new ObjectError("unsupported", `nothing can be done with objects of kind ${id.kind} yet`);
+/** Inodes and attributes are made and removed by other requests. */
+function extraId(id: ObjectId): ObjectId & { kind: ExtraKind } {
+  const { kind } = id;
+  if (kind === "vmstate" || kind === "btree" || kind === "ledger") return { ...id, kind };
+  throw new ObjectError("unsupported", `an object of kind ${kind} cannot be changed this way`);
 }
 
 function infoOf(entry: Vid): VdiInfo {

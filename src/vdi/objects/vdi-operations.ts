@@ -110,6 +110,7 @@ export class VdiOperations {
     if (sizeBytes > point.sizeBytes) await this.#vdis.resize(name, sizeBytes, false);
     let vid = 0;
     try {
+      await this.#vdis.extras.flush(point.id);
       const tag = this.#vdis.registry.objects.inodes.get(point.id)?.tag ?? "";
       await this.#vdis.snapshot([name], tag, {
         vids: (choice, { point: [frozen], tip: [tip] }) => {

@@ -65,9 +65,10 @@ export class Wipes {
       await this.#vdis.claiming([hidden.id], async () => {
         const keep = await isWritten(tip, hidden);
         const note: Note = { type: "deleteWiped", name, hidden: hidden.id, keep };
-        const changes = keep ? [] : [{ type: "delete" as const, id: tip.id }];
-        const record = { changes, notes: [note] };
-        await this.#vdis.deleteHolding(name, { ignoring: "sheepdog", record });
+        await this.#vdis.extras.deleting(keep ? [] : [tip.id], async (changes) => {
+          const record = { changes, notes: [note] };
+          await this.#vdis.deleteHolding(name, { ignoring: "sheepdog", record });
+        });
       });
     });
   }

@@ -1,0 +1,113 @@
+import { KelpieError } from "../../base/errors.ts";
+import { type ObjectClient, ObjectError } from "./objects.ts";
+
+/** Participants of a shared lock, as many as the original has. */
+const holdersMax = 31;
+
+interface Holder {
+  /** Who asked for it, for people. */
+  owner: ObjectClient;
+  /**
+   * Connections that keep it alive. QEMU asks on a connection of its own, which it closes at once,
+   * beside the one that it works with: so it may be any of the same host, until one does I/O on the
+   * disk.
+   */
+  connections: Set<ObjectClient>;
+  isKnown: boolean;
+}
+
+interface Lock {
+  shared: boolean;
+  holders: Holder[];
+}
+
+/**
+ * Sheepdog's locks. One of a working VDI is its name's, so that it stays over snapshots and rollbacks; a
+ * snapshot's is its vid's. They are in memory: when the server stops, all connections are gone.
+ */
+export class VidLocks {
+  /** Off, nothing is ever locked. */
+  isOn = false;
+  readonly #locks = new Map<string | number, Lock>();
+  readonly #connected = new Set<ObjectClient>();
+
+  /** Who has it, for a message. */
+  ownerOf(key: string | number): ObjectClient | undefined {
+    return this.#locks.get(key)?.holders[0]?.owner;
+  }
+
+  holdersOf(key: string | number): {
+    state: "unlocked" | "locked" | "shared";
+    owners: ObjectClient[];
+  } {
+    const lock = this.#locks.get(key);
+    if (lock === undefined) return { state: "unlocked", owners: [] };
+    const owners = lock.holders.map(({ owner }) => owner);
+    return { state: lock.shared ? "shared" : "locked", owners };
+  }
+
+  /** Throws "locked" naming who has it. */
+  take(key: string | number, client: ObjectClient, shared: boolean): void {
+    if (!this.isOn) return;
+    const lock = this.#locks.get(key);
+    const isShareable = lock?.shared === true && shared && lock.holders.length < holdersMax;
+    if (lock !== undefined && !isShareable) {
+      throw new ObjectError("locked", `locked by ${this.ownerOf(key)?.peer}`);
+    }
+    const taken = this.#busyElsewhere();
+    const connections = new Set([...this.#connected].filter((one) => one.host === client.host));
+    for (const one of taken) connections.delete(one);
+    connections.add(client);
+    const holder: Holder = { owner: client, connections, isKnown: false };
+    if (lock === undefined) this.#locks.set(key, { shared, holders: [holder] });
+    else lock.holders.push(holder);
+  }
+
+  /** Whoever asks: that is how a lock is broken, too. Says whether there was one. */
+  release(key: string | number): boolean {
+    return this.#locks.delete(key);
+  }
+
+  /** For who opens the disk over another protocol. Throws "busy". */
+  mustBeFree(name: string): void {
+    const owner = this.ownerOf(name);
+    if (owner === undefined) return;
+    throw new KelpieError("busy", `disk "${name}" is locked by ${owner.peer}, over Sheepdog`, {
+      remedy: "Stop that client first; `dog vdi lock unlock` breaks a lock.",
+    });
+  }
+
+  connected(client: ObjectClient): void {
+    this.#connected.add(client);
+  }
+
+  disconnected(client: ObjectClient): void {
+    this.#connected.delete(client);
+    for (const [key, lock] of this.#locks) {
+      for (const { connections } of lock.holders) connections.delete(client);
+      lock.holders = lock.holders.filter(({ connections }) => connections.size > 0);
+      if (lock.holders.length === 0) this.#locks.delete(key);
+    }
+  }
+
+  /** The connection works with this disk or snapshot: so it is not another's. */
+  used(key: string | number, client: ObjectClient): void {
+    for (const [at, lock] of this.#locks) {
+      for (const holder of lock.holders) {
+        if (!holder.connections.has(client)) continue;
+        if (at !== key) {
+          // Not the last one, so that a lock is not lost by a guess.
+          if (holder.connections.size > 1 && !holder.isKnown) holder.connections.delete(client);
+        } else if (!holder.isKnown) {
+          holder.connections = new Set([client]);
+          holder.isKnown = true;
+        }
+      }
+    }
+  }
+
+  #busyElsewhere(): ObjectClient[] {
+    const holders = [...this.#locks.values()].flatMap((lock) => lock.holders);
+    return holders.filter(({ isKnown }) => isKnown).flatMap(({ connections }) => [...connections]);
+  }
+}
