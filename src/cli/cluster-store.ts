@@ -93,7 +93,7 @@ async function connect(
 }
 
 /** As the XDG base directory specification has it. */
-function cacheDirectory({ env }: CliContext): string | undefined {
+export function cacheDirectory({ env }: CliContext): string | undefined {
   if (env.XDG_CACHE_HOME) return env.XDG_CACHE_HOME;
   return env.HOME ? `${env.HOME}/.cache` : undefined;
 }

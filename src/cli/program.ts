@@ -7,6 +7,7 @@ import { exitCode, exitCodeOf } from "./exit-codes.ts";
 import { addServe } from "./serve.ts";
 import { addStore } from "./store.ts";
 import { addCheck, addFlatten } from "./vdi-check.ts";
+import { addCopy } from "./vdi-copy.ts";
 import { addCreate, addResize } from "./vdi-create.ts";
 import { addDiff, addMap } from "./vdi-diff.ts";
 import { addExport } from "./vdi-export.ts";
@@ -123,6 +124,7 @@ function addVdi(program: Command, cli: Cli): void {
     addCheck,
     addImport,
     addExport,
+    addCopy,
   ];
   for (const add of commands) add(vdi, cli);
 }

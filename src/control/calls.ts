@@ -150,10 +150,19 @@ export const calls = {
       discarded: z.array(discardedEntry),
     }),
   },
-  /** One snapshot of each, all at the same moment, in one step. */
+  /**
+   * One snapshot of each, all at the same moment, in one step. `history`: it was taken elsewhere, and the
+   * disk is a copy of that one; its id must not be lower than the next one would be.
+   */
   "vdi.snapshot": {
     kind: "change",
-    input: z.object({ names: z.array(name).min(1), tag: z.string().optional() }),
+    input: z.object({
+      names: z.array(name).min(1),
+      tag: z.string().optional(),
+      history: z
+        .object({ snapId: z.number().int().positive(), takenMs: timeMs, createdMs: timeMs })
+        .optional(),
+    }),
     output: z.array(vdiEntry),
   },
   "vdi.clone": {

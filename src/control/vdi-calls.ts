@@ -81,9 +81,9 @@ function changes({
       await vdis.create(name, sizeBytes);
       return entries.working(name);
     },
-    "vdi.snapshot": async ({ names, tag }) => {
-      const snapIds = names.map((name) => vdis.registry.find(name).snapId);
-      await vdis.snapshot(names, tag);
+    "vdi.snapshot": async ({ names, tag, history }) => {
+      const snapIds = names.map((name) => history?.snapId ?? vdis.registry.find(name).snapId);
+      await vdis.snapshot(names, tag, history === undefined ? {} : { history });
       return names.map((name, at) => entries.snapshot(name, `#${snapIds[at]}`));
     },
     "vdi.clone": async ({ source, snapshot, name }) => {

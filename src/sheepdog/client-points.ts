@@ -2,6 +2,7 @@ import type { SheepdogClient } from "./client.ts";
 import { objectCount, readEntries } from "./client-inode.ts";
 import { Lineage } from "./client-lineage.ts";
 import { listPoints } from "./client-list.ts";
+import { dataOid } from "./client-objects.ts";
 import type { InodeHeader } from "./wire-inode.ts";
 
 /** A working VDI or a snapshot of a cluster, with its place in the history. */
@@ -20,6 +21,8 @@ export interface PointEntry {
   objectBytes: number;
   /** When the working VDI began, or when the snapshot was taken. */
   createdMs: number;
+  /** When it began, as a working VDI. */
+  beganMs: number;
   vmStateBytes: number;
   vmClockNs: number;
   copies: number;
@@ -52,13 +55,28 @@ export async function usedBytes(
 ): Promise<{ own: number; shared: number }> {
   const used = { own: 0, shared: 0 };
   if (point.isHyper) return used;
-  const { vid, sizeBytes, objectBytes } = point;
-  const count = objectCount({ sizeBytes, blockSizeShift: Math.log2(objectBytes) });
-  for (const owner of await readEntries(client, vid, { first: 0, count })) {
+  const { vid, objectBytes } = point;
+  for (const owner of await readPointEntries(client, point)) {
     if (owner === vid) used.own += objectBytes;
     else if (owner !== 0) used.shared += objectBytes;
   }
   return used;
+}
+
+/** The vid whose object it is, for each object of the point; 0: a hole. */
+export function readPointEntries(client: SheepdogClient, point: PointEntry): Promise<Uint32Array> {
+  const { vid, sizeBytes, objectBytes } = point;
+  const count = objectCount({ sizeBytes, blockSizeShift: Math.log2(objectBytes) });
+  return readEntries(client, vid, { first: 0, count });
+}
+
+/** A part of an object that an entry leads to. Fills all of `target`. */
+export async function readPointData(
+  client: SheepdogClient,
+  from: { owner: number; index: number; at: number },
+  target: Uint8Array,
+): Promise<void> {
+  await client.readObject(dataOid(from.owner, from.index), from.at, target);
 }
 
 function describe(header: InodeHeader, parent: PointEntry["parent"], rootVid: number): PointEntry {
@@ -74,6 +92,7 @@ function describe(header: InodeHeader, parent: PointEntry["parent"], rootVid: nu
     sizeBytes: header.sizeBytes,
     objectBytes: 2 ** header.blockSizeShift,
     createdMs: isSnapshot ? header.snapshotMs : header.createdMs,
+    beganMs: header.createdMs,
     vmStateBytes: header.vmStateBytes,
     vmClockNs: header.vmClockNs,
     copies: header.copies,

@@ -14,8 +14,19 @@ const name = z.string();
 const note = z.discriminatedUnion("type", [
   /** A new disk, also a clone: `tip` is its working VDI. */
   z.strictObject({ type: z.literal("create"), name, tip: id }),
-  /** The disk's tip became snapshot `snapId`; `tip` goes on. */
-  z.strictObject({ type: z.literal("snapshot"), name, snapId: id, tag: z.string(), tip: id }),
+  /**
+   * The disk's tip became snapshot `snapId`; `tip` goes on. With times of its own when the history of a
+   * disk was copied from elsewhere.
+   */
+  z.strictObject({
+    type: z.literal("snapshot"),
+    name,
+    snapId: id,
+    tag: z.string(),
+    tip: id,
+    takenMs: z.number().optional(),
+    createdMs: z.number().optional(),
+  }),
   /** The disk's tip was replaced; the old one is discarded. */
   z.strictObject({
     type: z.literal("replace"),

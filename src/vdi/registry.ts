@@ -152,11 +152,11 @@ export class VdiRegistry implements Registry {
         this.#setWorking(note.name, note.tip, timeMs);
         break;
       case "snapshot": {
-        const { name, snapId, tag, tip } = note;
+        const { name, snapId, tag, tip, takenMs = timeMs } = note;
         const before = this.#mustHave(name);
-        const { createdMs } = before;
-        this.#addSnapshot({ name, point: before.tip, snapId, tag, takenMs: timeMs, createdMs });
-        this.#putWorking({ name, tip, snapId: snapId + 1, createdMs: timeMs });
+        const createdMs = note.createdMs ?? before.createdMs;
+        this.#addSnapshot({ name, point: before.tip, snapId, tag, takenMs, createdMs });
+        this.#putWorking({ name, tip, snapId: snapId + 1, createdMs: takenMs });
         break;
       }
       case "replace":

@@ -29,6 +29,7 @@ import {
 } from "./refusals.ts";
 import { VdiRegistry, type Working } from "./registry.ts";
 import { type KeepDiscarded, Retention } from "./retention.ts";
+import { checkHistory, type SnapshotHistory } from "./snapshot-history.ts";
 import type { Volume } from "./volume.ts";
 
 export interface VdisSettings extends StoreSettings {
@@ -134,7 +135,8 @@ export class Vdis {
           const { snapId, tip } = this.registry.find(name);
           tagMustBeFree(this.registry, { name, tag, replacing });
           const id = this.store.allocateId();
-          notes.push({ type: "snapshot", name, snapId, tag, tip: id });
+          const history = along.history === undefined ? {} : checkHistory(along.history, snapId);
+          notes.push({ type: "snapshot", name, snapId, tag, tip: id, ...history });
           points.push(tip);
           return { tip: this.volume(name).tip, id };
         });
@@ -485,6 +487,8 @@ export interface Along {
   notes?: (points: readonly number[]) => Note[];
   /** For clients of Sheepdog: the tags may be numbers, and vids are given. It may still refuse. */
   vids?: (choice: VidChoice, of: { point: readonly number[]; tip: readonly number[] }) => void;
+  /** Id and times that it has from elsewhere. */
+  history?: SnapshotHistory;
 }
 
 /** Under which snapshots are listed in `attachments`; a working VDI is under its name. */

@@ -1,0 +1,205 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { SeededRandom } from "../../sim/random.ts";
+import { type CliResult, runCli } from "../../test/support/cli-run.ts";
+import { FakeStore } from "../../test/support/fake-control.ts";
+import { OriginalSheep } from "../../test/support/sheep/original-sheep.ts";
+import { SheepServer } from "../../test/support/sheep/sheep-server.ts";
+import { isSoak } from "../../test/support/soak.ts";
+import type { VdiEntry } from "../control/calls.ts";
+import { createNodeHost } from "../host/node/node-host.ts";
+import { SheepdogClient } from "../sheepdog/client.ts";
+import { RemoteVdis } from "../sheepdog/client-vdis.ts";
+import { openLocal } from "./local.ts";
+
+const host = createNodeHost({ logLevel: "silent" });
+const mebibyte = 2 ** 20;
+
+/** An original node, a client to fill it with, and command lines on a store of Kelpie's. */
+async function world(t: TestContext) {
+  const directory = mkdtempSync(join(tmpdir(), "kelpie-copy-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const sheep = new OriginalSheep({ blockSizeShift: 20 });
+  const address = { kind: "unix", path: join(directory, "sock") } as const;
+  const server = new SheepServer({ address }, { sheep });
+  await server.listen(host.net);
+  const client = await SheepdogClient.connect({ nodes: [address] }, host);
+  t.after(() => server.stop());
+  t.after(() => client.close());
+  const vdis = new RemoteVdis({ url: "sheepdog://test" }, { client });
+  const settings = {
+    store: new FakeStore(),
+    directory: join(directory, "store"),
+    env: { HOME: directory },
+    openLocal,
+  };
+  const kelpie = (...words: string[]): Promise<CliResult> => runCli(words, settings);
+  const uri = (name: string) => `sheepdog+unix:///${name}?socket=${address.path}`;
+  return { sheep, server, vdis, kelpie, uri, directory, settings };
+}
+
+async function said(result: Promise<CliResult>): Promise<Buffer> {
+  const { exitCode, stdoutBytes, stderr } = await result;
+  assert.equal(exitCode, 0, stderr);
+  return stdoutBytes;
+}
+
+/** Every point of a disk reads the same in the copy. */
+async function assertSame(
+  { kelpie, settings, uri }: Awaited<ReturnType<typeof world>>,
+  names: { from: string; to: string },
+): Promise<VdiEntry[]> {
+  const list = async (name: string, store: string) =>
+    JSON.parse(
+      (await said(runCli(["--store", store, "vdi", "list", "--json", name], settings))).toString(),
+    ) as VdiEntry[];
+  const original = await list(names.from, uri(""));
+  const copy = await list(names.to, settings.directory);
+  const shown = (entries: VdiEntry[]) =>
+    entries.map(({ kind, snapId, tag, sizeBytes, createdMs }) => {
+      return [kind, snapId, tag, sizeBytes, kind === "snapshot" ? createdMs : 0];
+    });
+  assert.deepEqual(shown(copy), shown(original));
+  for (const { kind, snapId } of original) {
+    const which = kind === "snapshot" ? ["-s", String(snapId)] : [];
+    const there = runCli(["--store", uri(""), "vdi", "read", names.from, ...which], settings);
+    const here = kelpie("vdi", "read", names.to, ...which);
+    assert.equal(Buffer.compare(await said(here), await said(there)), 0, `snapshot ${snapId}`);
+  }
+  return copy;
+}
+
+test("a copy has all snapshots, tags, ids and times, and takes the space of the original", async (t) => {
+  const parts = await world(t);
+  const { vdis, kelpie, uri, sheep, directory } = parts;
+  const random = new SeededRandom(7);
+  await vdis.create("disk", 4 * mebibyte);
+  await vdis.volumes.using("disk", async (volume) => {
+    await volume.write([random.bytes(3 * mebibyte)], 0);
+    for (let round = 1; round <= 20; round++) {
+      await vdis.snapshot("disk", round % 3 === 0 ? "" : `round ${round}`);
+      await volume.write([random.bytes(4096)], random.below(1000) * 4096);
+      if (round === 8) await vdis.deleteSnapshot("disk", "#5");
+      if (round === 10) await vdis.rollback("disk", "#3", true);
+      if (round === 12) await volume.zero(2 * mebibyte, mebibyte);
+      if (round === 14) await vdis.resize("disk", 5 * mebibyte);
+    }
+  });
+  const result = JSON.parse(
+    (await said(kelpie("vdi", "copy", "--json", uri("disk"), "new"))).toString(),
+  );
+  assert.deepEqual([result.disks, result.snapshots], [1, 19]);
+  const copy = await assertSame(parts, { from: "disk", to: "new" });
+  const used = copy.reduce((sum, { exclusiveBytes }) => sum + exclusiveBytes, 0);
+  const original = sheep.objects.size * mebibyte;
+  assert.ok(used < original, `${used} of ${original}`);
+  const info = JSON.parse((await said(kelpie("store", "info", "--json"))).toString()) as {
+    liveBytes: number;
+  };
+  assert.ok(info.liveBytes < 3.2 * mebibyte, `${info.liveBytes} bytes`);
+  assert.deepEqual(readdirSync(join(directory, ".cache/kelpie/copies")), []);
+  // It is a disk like any other now, and not copied over.
+  assert.equal((await kelpie("vdi", "copy", uri("disk"), "new")).exitCode, 3);
+});
+
+test("a copy that was interrupted anywhere goes on where it was", async (t) => {
+  const parts = await world(t);
+  const { vdis, kelpie, uri, server, settings } = parts;
+  const random = new SeededRandom(3);
+  await vdis.create("disk", 8 * mebibyte);
+  await vdis.volumes.using("disk", async (volume) => {
+    for (let round = 1; round <= 4; round++) {
+      await volume.write([random.bytes(mebibyte / 2)], round * mebibyte + 4096);
+      await vdis.snapshot("disk", `round ${round}`);
+      if (round === 3) await vdis.rollback("disk", "#1", true);
+    }
+  });
+  const count = async (run: () => Promise<CliResult>) => {
+    const before = server.seen.length;
+    const { exitCode } = await run();
+    return { exitCode, requests: server.seen.length - before };
+  };
+  const whole = await count(() => kelpie("vdi", "copy", uri("disk"), "whole"));
+  assert.equal(whole.exitCode, 0);
+  const step = isSoak ? 1 : Math.ceil(whole.requests / 6);
+  for (let after = 3; after < whole.requests; after += step) {
+    const name = `after${after}`;
+    let left = after;
+    const interrupt = new AbortController();
+    server.intercept = () => {
+      left--;
+      if (left === 0) interrupt.abort(new Error("interrupted"));
+      return undefined;
+    };
+    const first = await runCli(["vdi", "copy", uri("disk"), name], {
+      ...settings,
+      signal: interrupt.signal,
+    });
+    server.intercept = undefined;
+    if (first.exitCode !== 0) {
+      assert.equal(first.exitCode, 130, first.stderr);
+      await said(kelpie("vdi", "copy", uri("disk"), name));
+    }
+    await assertSame(parts, { from: "disk", to: name });
+  }
+});
+
+test("--all keeps clones on what they stand on", async (t) => {
+  const parts = await world(t);
+  const { vdis, kelpie, uri } = parts;
+  const random = new SeededRandom(5);
+  await vdis.create("zero", 8 * mebibyte);
+  await vdis.volumes.using("zero", (volume) => volume.write([random.bytes(4 * mebibyte)], 0));
+  await vdis.snapshot("zero", "base");
+  await vdis.clone("zero", "base", "a clone");
+  await vdis.volumes.using("a clone", (volume) => volume.write([random.bytes(512)], 512));
+  await vdis.snapshot("a clone", "own");
+  await vdis.clone("a clone", "own", "third");
+  await vdis.delete("zero");
+  await said(kelpie("vdi", "copy", "--all", uri("")));
+  for (const name of ["a clone", "third"]) await assertSame(parts, { from: name, to: name });
+  const info = JSON.parse((await said(kelpie("store", "info", "--json"))).toString()) as {
+    liveBytes: number;
+  };
+  assert.ok(info.liveBytes < 4.1 * mebibyte, `${info.liveBytes} bytes`);
+  const left = JSON.parse((await said(kelpie("vdi", "list", "--json", "zero"))).toString());
+  assert.deepEqual(
+    left.map(({ kind }: VdiEntry) => kind),
+    ["snapshot"],
+  );
+});
+
+test("tags that Kelpie does not have become others, and that is said", async (t) => {
+  const { vdis, kelpie, uri, sheep } = await world(t);
+  await vdis.create("disk", mebibyte);
+  await vdis.snapshot("disk", "twice");
+  await vdis.snapshot("disk", "other");
+  const { vid } = await vdis.find("disk", "other");
+  const tag = new Uint8Array(256);
+  tag.set(Buffer.from("twice"));
+  sheep.write({ kind: "inode", vid, index: 0 }, 256, tag);
+  const { stderr, exitCode } = await kelpie("vdi", "copy", uri("disk"));
+  assert.equal(exitCode, 0);
+  assert.match(stderr, /snapshot 2 of "disk": "twice" became "twice~2"/);
+  assert.equal((await kelpie("vdi", "info", "disk", "-s", "twice~2")).exitCode, 0);
+});
+
+test("what cannot be copied says why", async (t) => {
+  const { kelpie, uri, vdis } = await world(t);
+  await vdis.create("disk", mebibyte);
+  for (const [words, exitCode, text] of [
+    [[uri("nothing")], 5, /has no disk "nothing"/],
+    [[uri("")], 64, /names no disk/],
+    [["--all", uri("disk")], 64, /every disk/],
+    [[`${uri("disk")}#tag`], 64, /with all its snapshots/],
+    [["nbd://127.0.0.1/disk"], 64, /no form of a Sheepdog URI/],
+    [["--store", uri(""), uri("disk")], 1, /store of Kelpie's/],
+  ] as const) {
+    const result = await kelpie("vdi", "copy", ...words);
+    assert.match(result.stderr, text);
+    assert.equal(result.exitCode, exitCode, result.stderr);
+  }
+});
