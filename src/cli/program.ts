@@ -1,11 +1,15 @@
 import { Command, CommanderError } from "commander";
 import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
+import { addCluster } from "./cluster.ts";
 import { type Cli, createCli, type Outcome } from "./command.ts";
 import { commandPath, prepare } from "./command-line.ts";
 import { BrokenPipe, type CliContext } from "./context.ts";
 import { exitCode, exitCodeOf } from "./exit-codes.ts";
+import { addNode } from "./node.ts";
 import { addServe } from "./serve.ts";
 import { addStore } from "./store.ts";
+import { addGetAttribute, addSetAttribute } from "./vdi-attributes.ts";
+import { addBackup, addRestore } from "./vdi-backup.ts";
 import { addCheck, addFlatten } from "./vdi-check.ts";
 import { addCopy } from "./vdi-copy.ts";
 import { addCreate, addResize } from "./vdi-create.ts";
@@ -71,6 +75,8 @@ function createProgram(cli: Cli, context: CliContext, said: string[]): Command {
   addVdi(program, cli);
   addVm(program, cli);
   addStore(program, cli);
+  addNode(program, cli);
+  addCluster(program, cli);
   return program;
 }
 
@@ -125,6 +131,10 @@ function addVdi(program: Command, cli: Cli): void {
     addImport,
     addExport,
     addCopy,
+    addBackup,
+    addRestore,
+    addSetAttribute,
+    addGetAttribute,
   ];
   for (const add of commands) add(vdi, cli);
 }

@@ -130,6 +130,12 @@ export class OriginalSheep {
     if (!this.objects.delete(formatOid(oid))) throw new Refused(result.noObject);
   }
 
+  /** MAKE_FS: nothing is left. */
+  format(): void {
+    for (const all of [this.inodes, this.objects, this.#ledgers]) all.clear();
+    for (const all of [this.inUse, this.deleted, this.snapshots, this.locked]) all.clear();
+  }
+
   lock(vid: number): void {
     if (!this.locking) return;
     if (this.locked.has(vid)) throw new Refused(result.vdiLocked);

@@ -16,6 +16,7 @@ import {
   responseBytes,
 } from "../../../src/sheepdog/wire-response.ts";
 import { decodeSelectorText } from "../../../src/sheepdog/wire-text.ts";
+import { OriginalCluster } from "./cluster-ops.ts";
 import { type OriginalSheep, Refused } from "./original-sheep.ts";
 
 export interface SheepServerSettings {
@@ -36,6 +37,7 @@ export type Intercept = (seen: SeenRequest) => number | "drop" | "close" | undef
 /** A node of a cluster of the original, as clients see it. */
 export class SheepServer {
   readonly sheep: OriginalSheep;
+  readonly cluster = new OriginalCluster();
   readonly #settings: SheepServerSettings;
   readonly #connections = new Set<Connection>();
   #listener: Listener | undefined;
@@ -120,7 +122,11 @@ export class SheepServer {
     let code: number = intercepted ?? result.success;
     const fields = new Uint8Array(responseBytes);
     try {
-      if (intercepted === undefined) payload = serve(this.sheep, request, fields);
+      if (intercepted === undefined) {
+        const answered = this.cluster.serve(this.sheep, request, fields);
+        code = answered?.result ?? result.success;
+        payload = answered?.payload ?? serve(this.sheep, request, fields);
+      }
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       code = error.result;

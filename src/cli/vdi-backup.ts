@@ -1,0 +1,231 @@
+import type { Command } from "commander";
+import { KelpieError } from "../base/errors.ts";
+import { formatSize } from "../base/sizes.ts";
+import { type BlockDevice, sectorBytes } from "../block/block-device.ts";
+import {
+  encodeBackupEnd,
+  encodeBackupHeader,
+  encodeRecordHeader,
+  readBackup,
+} from "./backup-stream.ts";
+import { clusterStoreOf, openCluster } from "./cluster-store.ts";
+import type { Cli, GlobalOptions } from "./command.ts";
+import { overwrite, roundUp } from "./disk-io.ts";
+import { forEachInFlight, type Piece, pieceBytes } from "./pipeline.ts";
+import { exportNameOf, type Session } from "./session.ts";
+import { checkSnapshot } from "./snapshot-name.ts";
+import { printable } from "./text.ts";
+import { withDevice } from "./vdi-read.ts";
+
+interface BackupOptions extends GlobalOptions {
+  from?: string;
+  snapshot: string;
+}
+
+export function addBackup(parent: Command, cli: Cli): void {
+  parent
+    .command("backup")
+    .summary("write what changed between two snapshots to standard output")
+    .description(
+      `Writes what differs between two snapshots to standard output, in the form of dog's vdi backup;
+without -F all that the snapshot holds. "vdi restore" takes it, and so does dog's, for a disk with
+objects of the same size: 4 MiB, or what the cluster's disk has.`,
+    )
+    .argument("<name>", "the disk")
+    .option("-F, --from <tag>", "tag or id of the older snapshot")
+    .requiredOption("-s, --snapshot <tag>", "tag or id of the newer snapshot")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kelpie vdi backup disk1 -s monday > monday
+  kelpie vdi backup disk1 -F monday -s tuesday | zstd > tuesday.zst`,
+    )
+    .action((name: string, _options: object, command: Command) => {
+      const options = command.optsWithGlobals<BackupOptions>();
+      const to = checkSnapshot(options.snapshot);
+      const from = options.from === undefined ? undefined : checkSnapshot(options.from);
+      return cli.onStore(command, async (session) => {
+        const objectBytes = await objectBytesOf(cli, options.store, { name, snapshot: to });
+        await withDevice(session, exportNameOf(name, to), (newer) =>
+          withBase(session, { name, from }, (older) =>
+            backup(cli, { older, newer, objectBytes, since: from }),
+          ),
+        );
+        return 0;
+      });
+    });
+}
+
+interface RestoreOptions extends GlobalOptions {
+  snapshot?: string;
+}
+
+export function addRestore(parent: Command, cli: Cli): void {
+  parent
+    .command("restore")
+    .summary("apply a backup from standard input to a disk")
+    .description(
+      `Reads what "vdi backup", or dog's, has written, and writes it to a disk. With -s the disk is put back
+to that snapshot first, as "vdi rollback" does: name the one that -F named. The disk must have the
+size it had. It is safe from power loss when the command returns.`,
+    )
+    .argument("<name>", "the disk")
+    .option("-s, --snapshot <tag>", "put it back to this snapshot first")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  kelpie vdi create new 20G && kelpie vdi restore new < monday
+  zstd -dc tuesday.zst | kelpie vdi restore new
+  kelpie vdi restore disk1 -s monday < changes`,
+    )
+    .action((name: string, _options: object, command: Command) => {
+      const options = command.optsWithGlobals<RestoreOptions>();
+      const base = options.snapshot === undefined ? undefined : checkSnapshot(options.snapshot);
+      return cli.onStore(command, async (session, printer) => {
+        const objectBytes = await objectBytesOf(cli, options.store, { name, snapshot: base });
+        if (base !== undefined) {
+          await session.control.call("vdi.rollback", { names: [name], snapshot: base });
+        }
+        const writtenBytes = await withDevice(session, name, (device) =>
+          restore(cli, { device, objectBytes, name }),
+        );
+        await printer.print({ name, writtenBytes }, () => {
+          return `${printable(name)}: restored ${formatSize(writtenBytes)}`;
+        });
+        return 0;
+      });
+    });
+}
+
+/** Disks of Kelpie have none; then it is what the original's have if nobody chooses. */
+const objectBytesDefault = 4 * 2 ** 20;
+
+async function objectBytesOf(
+  cli: Cli,
+  store: string | undefined,
+  point: { name: string; snapshot: string | undefined },
+): Promise<number> {
+  const cluster = clusterStoreOf(cli.context, store);
+  if (cluster === undefined) return objectBytesDefault;
+  const opened = await openCluster(cli.context, cluster);
+  try {
+    return 2 ** (await opened.vdis.find(point.name, point.snapshot)).blockSizeShift;
+  } finally {
+    await opened.close();
+  }
+}
+
+async function withBase<T>(
+  session: Session,
+  { name, from }: { name: string; from: string | undefined },
+  body: (device: BlockDevice | undefined) => Promise<T>,
+): Promise<T> {
+  if (from === undefined) return await body(undefined);
+  return await withDevice(session, exportNameOf(name, from), body);
+}
+
+interface Backup {
+  /** Undefined: nothing, a disk of zeros. */
+  older: BlockDevice | undefined;
+  newer: BlockDevice;
+  objectBytes: number;
+  since: string | undefined;
+}
+
+async function backup(cli: Cli, { older, newer, objectBytes }: Backup): Promise<void> {
+  const { stdout, signal } = cli.context;
+  await stdout.write(encodeBackupHeader());
+  const objects = Math.ceil(newer.sizeBytes / objectBytes);
+  for (let index = 0; index < objects; index++) {
+    signal.throwIfAborted();
+    const start = index * objectBytes;
+    const length = Math.min(objectBytes, newer.sizeBytes - start);
+    if (await isHole(newer, start, length)) {
+      if (older === undefined || (await isHoleWithin(older, start, length))) continue;
+    }
+    const range = await differingRange({ older, newer }, start, length);
+    if (range === undefined) continue;
+    const { first, end } = range;
+    await stdout.write(encodeRecordHeader({ index, offset: first, length: end - first }));
+    for (let at = first; at < end; at += pieceBytes) {
+      await stdout.write(await bytesAt(newer, start + at, Math.min(pieceBytes, end - at)));
+    }
+  }
+  await stdout.write(encodeBackupEnd());
+}
+
+/** From the first sector that differs up to the end of the last. */
+async function differingRange(
+  { older, newer }: { older: BlockDevice | undefined; newer: BlockDevice },
+  start: number,
+  length: number,
+): Promise<{ first: number; end: number } | undefined> {
+  let found: { first: number; end: number } | undefined;
+  for (let at = 0; at < length; at += pieceBytes) {
+    const count = Math.min(pieceBytes, length - at);
+    const after = await bytesAt(newer, start + at, count);
+    const before =
+      older === undefined ? new Uint8Array(count) : await bytesAt(older, start + at, count);
+    if (Buffer.compare(before, after) === 0) continue;
+    for (let sector = 0; sector < count; sector += sectorBytes) {
+      const end = Math.min(sector + sectorBytes, count);
+      if (Buffer.compare(before.subarray(sector, end), after.subarray(sector, end)) === 0) continue;
+      found ??= { first: at + sector, end: 0 };
+      found.end = at + end;
+    }
+  }
+  return found;
+}
+
+async function isHole(device: BlockDevice, offset: number, length: number): Promise<boolean> {
+  const query = { kind: "allocation", offset, length, extentsMax: 1 } as const;
+  const [first] = await device.extents(query);
+  return first?.value === 1 && first.lengthBytes === length;
+}
+
+/** What is behind the end of a smaller disk is a hole. */
+async function isHoleWithin(device: BlockDevice, offset: number, length: number): Promise<boolean> {
+  const inside = Math.min(length, device.sizeBytes - offset);
+  return inside <= 0 || (await isHole(device, offset, inside));
+}
+
+/** Zeros behind the end of a smaller disk. */
+async function bytesAt(device: BlockDevice, offset: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  const inside = Math.min(length, device.sizeBytes - offset);
+  if (inside > 0) await device.read(bytes.subarray(0, inside), offset);
+  return bytes;
+}
+
+async function restore(
+  cli: Cli,
+  what: { device: BlockDevice; objectBytes: number; name: string },
+): Promise<number> {
+  const { device, objectBytes, name } = what;
+  const { stdin, signal } = cli.context;
+  let writtenBytes = 0;
+  const pieces = piecesIn(readBackup(stdin, { objectBytes, pieceBytesMax: pieceBytes }), what);
+  await forEachInFlight(pieces, async ({ offset, bytes }) => {
+    signal.throwIfAborted();
+    if (offset + bytes.length > roundUp(device.sizeBytes)) {
+      throw new KelpieError("invalid", `${printable(name)}: the backup is of a larger disk`, {
+        remedy: "make the disk as large as the one it was taken of",
+      });
+    }
+    await overwrite(device, bytes, offset);
+    writtenBytes += bytes.length;
+  });
+  await device.flush();
+  return writtenBytes;
+}
+
+async function* piecesIn(
+  pieces: ReturnType<typeof readBackup>,
+  { objectBytes }: { objectBytes: number },
+): AsyncGenerator<Piece> {
+  for await (const { index, offset, bytes } of pieces) {
+    yield { offset: index * objectBytes + offset, bytes };
+  }
+}
