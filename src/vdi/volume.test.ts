@@ -189,3 +189,28 @@ test("FUA of every kind of request is safe from power loss when it is answered",
     await left.vdis.close();
   }
 });
+
+test("a request that fails keeps nobody from its blocks", async () => {
+  const { vdis, files } = await openMemoryVdis();
+  await vdis.create("disk", mebibyte);
+  const device = vdis.volume("disk");
+  await device.write(filled(7), 0);
+  const requests = [
+    () => device.write(filled(9, 512), 0),
+    () => device.zero(0, 4096),
+    () => device.trim(0, 4096),
+  ];
+  for (const [at, request] of requests.entries()) {
+    files.fail({ operation: "write", code: "no-space", on: (path) => path.includes("/logs/") });
+    await assert.rejects(async () => request(), { code: "no-space" });
+    assert.equal(await byteAt(device, 2048), 7, "it was not done");
+    let isDone = false;
+    void Promise.resolve(device.write(filled(at, 512), 512)).then(() => {
+      isDone = true;
+    });
+    for (let turn = 0; turn < 100 && !isDone; turn++) await new Promise(setImmediate);
+    assert.ok(isDone, "the next one does not wait");
+    assert.equal(await byteAt(device, 512), at);
+  }
+  await vdis.close();
+});

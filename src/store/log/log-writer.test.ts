@@ -285,6 +285,21 @@ test("what was written during a sync is not flushed by it, and no header says so
   assert.notEqual(world.writer.flush(), undefined);
 });
 
+test("what was written during a sync is still to be synced when its segment has ended since", async () => {
+  const { world, goOn } = await withSyncUnderWay();
+  await world.write(1, 2);
+  await world.writer.hold();
+  world.writer.cut();
+  world.writer.release();
+  await goOn();
+  await world.writer.flush();
+  const left = await contentOf(world.files.crashKeepingNothing());
+  assert.deepEqual(
+    left,
+    expected(2, (block) => block + 1),
+  );
+});
+
 test("what was written during a sync is written again when the next one fails", async () => {
   const { world, goOn } = await withSyncUnderWay();
   await world.write(1, 2);
