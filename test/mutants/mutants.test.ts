@@ -6,6 +6,7 @@ import { runTestFile } from "../../scripts/test-file.ts";
 import { allMutants } from "./all-mutants.ts";
 import { hunt } from "./hunt.ts";
 import { plant } from "./mutant.ts";
+import { mergeResults } from "./results.ts";
 import { checkout, ScratchCheckout } from "./scratch-checkout.ts";
 import { tableText } from "./table.ts";
 
@@ -83,4 +84,18 @@ test("the table of results says what nobody found, and how long simulation took"
     "| early | `store/tip` | 1.0 | 7 worlds, 2.5 s |",
     "| late | **nothing** | 90.0 | not in 400 worlds |",
   ]);
+});
+
+test("what tests and what simulation found in two parts becomes one row", () => {
+  const base = { name: "a", commit: "1234567", simulation: undefined };
+  const foundBy = { check: "beside", path: "src/store/tip.test.ts", test: "a test" };
+  const simulation = { worlds: 7, seconds: 2.5, failure: "something is wrong" };
+  const byWorlds = { check: "simulation", path: "test/mutants/many-worlds.ts", test: "wrong" };
+  const parts = [
+    { ...base, foundBy, seconds: 3, filesRun: 1 },
+    { ...base, foundBy: byWorlds, seconds: 9, filesRun: 0, simulation },
+  ];
+  const expected = { ...base, foundBy, seconds: 3, filesRun: 1, simulation };
+  for (const order of [parts, parts.toReversed()])
+    assert.deepEqual(mergeResults(order), [expected]);
 });

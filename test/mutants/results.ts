@@ -29,6 +29,28 @@ export function readResults(path: string): Result[] {
   return lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Result);
 }
 
+/** One result for each bug, if some checks were run in one part and some in another. */
+export function mergeResults(results: readonly Result[]): Result[] {
+  const merged = new Map<string, Result>();
+  for (const result of results) {
+    const other = merged.get(result.name);
+    if (other === undefined) {
+      merged.set(result.name, result);
+      continue;
+    }
+    const byTest = [result, other].find(({ foundBy }) => isTest(foundBy));
+    const { foundBy, seconds } = byTest ?? (result.foundBy === undefined ? other : result);
+    const filesRun = other.filesRun + result.filesRun;
+    const simulation = result.simulation ?? other.simulation;
+    merged.set(result.name, { ...result, foundBy, seconds, filesRun, simulation });
+  }
+  return [...merged.values()];
+}
+
+function isTest(foundBy: Result["foundBy"]): boolean {
+  return foundBy !== undefined && foundBy.check !== "simulation";
+}
+
 export function keepResult(path: string, result: Result): void {
   appendFileSync(path, `${JSON.stringify(result)}\n`);
 }
@@ -40,5 +62,6 @@ export function writeTable(results: readonly Result[]): void {
   const after = rest?.split(end)[1];
   if (after === undefined)
     throw new Error(`${documentPath} has no place for the table: "${begin}"`);
-  writeFileSync(documentPath, `${before}${begin}\n${tableText(results)}\n${end}${after}`);
+  const table = tableText(mergeResults(results));
+  writeFileSync(documentPath, `${before}${begin}\n${table}\n${end}${after}`);
 }
