@@ -34,6 +34,8 @@ const server = spawn(
     scratch,
     "--nbd",
     `unix:${scratch}/nbd.sock`,
+    "--sheepdog",
+    "off",
     "--json",
   ],
   { stdio: ["ignore", "pipe", "inherit"] },

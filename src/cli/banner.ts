@@ -9,6 +9,7 @@ import { shellWord } from "./text.ts";
 export interface Serving {
   info: CallOutput<"server.info">;
   addresses: readonly Address[];
+  sheepdog: readonly Address[];
 }
 
 export interface Asked {
@@ -18,12 +19,13 @@ export interface Asked {
 }
 
 /** Says where the server listens and what to type next, in commands that work as printed. */
-export function banner({ info, addresses }: Serving, asked: Asked): string {
+export function banner({ info, addresses, sheepdog }: Serving, asked: Asked): string {
   const lines = [`Kelpie ${info.version} serves ${info.store}\n`];
   const places = addresses.map((address) => `  NBD on ${formatAddress(address)}\n`);
   lines.push(
     places.length === 0 ? "  without NBD: commands cannot read or write\n" : places.join(""),
   );
+  for (const address of sheepdog) lines.push(`  Sheepdog on ${formatAddress(address)}\n`);
   lines.push(`\nMake a disk:\n  npx kelpie ${storeOption(asked)}vdi create disk1 10G\n`);
   const reachable = addresses.filter(isReachable);
   // Faster than TCP, and surely this server and not another one.

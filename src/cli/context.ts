@@ -2,6 +2,8 @@ import type { Exports } from "../block/exports.ts";
 import type { Control } from "../control/calls.ts";
 import type { Host } from "../host/host.ts";
 import type { Address } from "../host/net.ts";
+import type { StoreFacts } from "../sheepdog/cluster.ts";
+import type { Objects } from "../vdi/objects/objects.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** What a command line runs in. The real one is made by `main`; tests make their own. */
@@ -41,6 +43,8 @@ export interface LocalStore {
   readonly exports: Exports;
   /** Told where its disks are served, before anybody asks for a VM. */
   readonly vms?: { serve(addresses: readonly Address[]): void };
+  /** What clients of Sheepdog are served; absent where the store is such a cluster itself. */
+  readonly sheepdog?: { objects: Objects; store: StoreFacts };
   /** Flushes and leaves a store that opens without recovery. */
   close(): Promise<void>;
 }
@@ -52,6 +56,8 @@ export interface OpenLocalOptions {
   /** Where data is gone that had been synced, go on with what is left; otherwise that is "corrupt". */
   acceptDamage?: boolean;
   keepDiscarded?: KeepDiscarded;
+  /** A disk that a client of Sheepdog has opened is refused to others. */
+  lock?: boolean;
 }
 
 /** Discarded tips are purged when they are older, or when they take more of the store. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isKelpieError } from "../base/errors.ts";
 import { formatAddress, isLocal, parseAddress } from "./addresses.ts";
-import { nbdListeners, parseKeepDiscarded } from "./serve-options.ts";
+import { nbdListeners, parseKeepDiscarded, sheepdogListeners } from "./serve-options.ts";
 
 const settings = { store: "/s", insecure: false };
 
@@ -63,6 +63,19 @@ test("addresses that others can reach take --insecure, and off stands alone", ()
   refused(["127.0.0.1:1", "10.0.0.1:1"]);
   refused(["off", "127.0.0.1:1"]);
   assert.equal(nbdListeners(["0.0.0.0:1"], { ...settings, insecure: true }).length, 1);
+});
+
+test("Sheepdog's addresses follow the same rules, with its own defaults", () => {
+  assert.deepEqual(sheepdogListeners(undefined, settings), [
+    { address: { kind: "tcp", host: "127.0.0.1", port: 7000 }, required: false },
+    { address: { kind: "unix", path: "/s/sock" }, required: false },
+  ]);
+  assert.deepEqual(sheepdogListeners(["off"], settings), []);
+  assert.throws(
+    () => sheepdogListeners(["0.0.0.0:7000"], settings),
+    (error) =>
+      isKelpieError(error, "invalid") && error.message.startsWith("--sheepdog 0.0.0.0:7000"),
+  );
 });
 
 test("a socket is known by its whole path, wherever the server was started", () => {

@@ -5,7 +5,10 @@ import type { Address } from "../host/net.ts";
 import { nbdPort } from "../nbd/uri.ts";
 import { formatAddress, isLocal, parseAddress } from "./addresses.ts";
 import type { KeepDiscarded } from "./context.ts";
-import { nbdSocket } from "./session.ts";
+import { nbdSocket, sheepdogSocket } from "./session.ts";
+
+/** As every `sheep` has, and every client looks for. */
+const sheepdogPort = 7000;
 
 /** Where to listen. */
 export interface WantedListener {
@@ -14,25 +17,56 @@ export interface WantedListener {
   required: boolean;
 }
 
+interface ListenSettings {
+  store: string;
+  /** Allow addresses that other machines can reach. */
+  insecure: boolean;
+}
+
 /** What --nbd says, or the defaults. Refuses what other machines could reach without `insecure`. */
 export function nbdListeners(
   flags: readonly string[] | undefined,
-  { store, insecure }: { store: string; insecure: boolean },
+  { store, insecure }: ListenSettings,
 ): WantedListener[] {
-  if (flags === undefined || flags.length === 0) {
-    return [
-      { address: { kind: "tcp", host: "127.0.0.1", port: nbdPort }, required: false },
-      { address: { kind: "unix", path: nbdSocket(store) }, required: false },
-    ];
+  return listeners("--nbd", flags, {
+    insecure,
+    defaults: [
+      { kind: "tcp", host: "127.0.0.1", port: nbdPort },
+      { kind: "unix", path: nbdSocket(store) },
+    ],
+  });
+}
+
+/** The same for --sheepdog. */
+export function sheepdogListeners(
+  flags: readonly string[] | undefined,
+  { store, insecure }: ListenSettings,
+): WantedListener[] {
+  return listeners("--sheepdog", flags, {
+    insecure,
+    defaults: [
+      { kind: "tcp", host: "127.0.0.1", port: sheepdogPort },
+      { kind: "unix", path: sheepdogSocket(store) },
+    ],
+  });
+}
+
+function listeners(
+  flag: string,
+  values: readonly string[] | undefined,
+  { insecure, defaults }: { insecure: boolean; defaults: readonly Address[] },
+): WantedListener[] {
+  if (values === undefined || values.length === 0) {
+    return defaults.map((address) => ({ address, required: false }));
   }
-  const addresses = flags.map(parseAddress);
+  const addresses = values.map(parseAddress);
   if (addresses.includes("off") && addresses.length > 1) {
-    throw new KelpieError("invalid", "--nbd off and another --nbd contradict each other");
+    throw new KelpieError("invalid", `${flag} off and another ${flag} contradict each other`);
   }
   return addresses
     .filter((address) => address !== "off")
     .map((address) => {
-      if (!insecure && !isLocal(address)) throw notLocal(address);
+      if (!insecure && !isLocal(address)) throw notLocal(flag, address);
       // Other commands find it by this path, from other directories.
       const absolute: Address =
         address.kind === "unix" ? { kind: "unix", path: resolve(address.path) } : address;
@@ -54,10 +88,10 @@ export function parseKeepDiscarded(text: string): KeepDiscarded {
   return keep;
 }
 
-function notLocal(address: Address): KelpieError {
+function notLocal(flag: string, address: Address): KelpieError {
   return new KelpieError(
     "invalid",
-    `--nbd ${formatAddress(address)}: anybody who reaches it could read and write every disk`,
+    `${flag} ${formatAddress(address)}: anybody who reaches it could read and write every disk`,
     { remedy: "listen on 127.0.0.1 or a unix: socket, or say --insecure if the network is yours" },
   );
 }

@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { type AddressInfo, connect, createServer } from "node:net";
+import { type AddressInfo, connect, createServer, type NetConnectOpts } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { bytesOf, type CliResult, type CliSettings, runCli } from "../../test/support/cli-run.ts";
 import { FakeStore } from "../../test/support/fake-control.ts";
+import { FakeObjects } from "../../test/support/fake-objects.ts";
+import { storeFacts } from "../../test/support/raw-sheepdog.ts";
 import { KelpieError } from "../base/errors.ts";
+import { silentLog } from "../host/log.ts";
 
 function directory(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), "kelpie-serve-"));
@@ -229,5 +232,82 @@ qemu-img convert -n -O raw -f qcow2 IMAGE.qcow2 'nbd+unix:///my@disk?socket=${pa
 (--raw imports it as it is)
 `,
   );
+  await server.stop();
+});
+
+/** A store whose disks are those of a fake: what is served is the server's own test. */
+function sheepdogStore(): FakeStore {
+  const store = new FakeStore();
+  store.sheepdog = { objects: new FakeObjects(), store: storeFacts };
+  return store;
+}
+
+/** The result code of a request without fields. */
+async function askSheepdog(where: NetConnectOpts, opcode: number): Promise<number> {
+  const socket = connect(where);
+  const request = Buffer.alloc(48);
+  request[0] = opcode < 0x80 ? 2 : 10;
+  request[1] = opcode;
+  socket.write(request);
+  const [reply] = await Promise.all([new Promise<Buffer>((done) => socket.once("data", done))]);
+  socket.destroy();
+  return reply.readUInt32LE(16);
+}
+
+test("Sheepdog's clients are served where the banner says", async (t) => {
+  const path = directory(t);
+  const flags = ["--nbd", "off", "--sheepdog", "127.0.0.1:0", "--sheepdog", `unix:${path}/s`];
+  const server = await serve(t, { store: sheepdogStore(), directory: path }, ...flags);
+  const port = Number(/^ {2}Sheepdog on 127\.0\.0\.1:(\d+)$/m.exec(server.banner)?.[1]);
+  assert.match(server.banner, /^ {2}Sheepdog on unix:.*\/s$/m);
+  assert.equal(await askSheepdog({ port, host: "127.0.0.1" }, 0x86), 0);
+  assert.equal(await askSheepdog({ path: `${path}/s` }, 0x86), 0);
+  assert.equal(await askSheepdog({ path: `${path}/s` }, 0x85), 0x8b, "SHUTDOWN is refused");
+  assert.equal((await server.stop()).exitCode, 0);
+  assert.ok(!existsSync(`${path}/s`));
+});
+
+test("the server ends when dog may and does shut it down", async (t) => {
+  const path = directory(t);
+  const flags = ["--nbd", "off", "--sheepdog", `unix:${path}/s`, "--allow-admin"];
+  const store = sheepdogStore();
+  const interrupt = new AbortController();
+  const shown = Promise.withResolvers<string>();
+  const ended = runCli(["serve", ...flags], {
+    store,
+    directory: path,
+    signal: interrupt.signal,
+    onStdout: shown.resolve,
+  });
+  t.after(() => interrupt.abort());
+  await shown.promise;
+  assert.equal(await askSheepdog({ path: `${path}/s` }, 0x85), 0);
+  assert.deepEqual([(await ended).exitCode, store.closed], [0, true]);
+});
+
+test("Sheepdog's port is left out when it is taken; the socket is there all the same", async (t) => {
+  const path = directory(t);
+  const taken = createServer().on("error", () => {});
+  taken.listen(7000, "127.0.0.1");
+  t.after(() => taken.close());
+  await new Promise((done) => taken.once("listening", done).once("error", done));
+  const server = await serve(t, { store: sheepdogStore(), directory: path }, "--nbd", "off");
+  assert.equal(await askSheepdog({ path: `${path}/sock` }, 0x86), 0);
+  assert.doesNotMatch(server.banner, /7000/);
+  const { stderr } = await server.stop();
+  assert.equal(stderr, "kelpie: 127.0.0.1:7000 is taken: not listening there\n");
+});
+
+test("other machines are let in only when that is asked for, and the log says so", async (t) => {
+  const path = directory(t);
+  const events: unknown[] = [];
+  const log = { ...silentLog, warn: (event: string) => events.push(event) };
+  const settings = { store: sheepdogStore(), directory: path, host: { log } };
+  const refused = await runCli(["serve", "--sheepdog", "0.0.0.0:0"], settings);
+  assert.equal(refused.exitCode, 64);
+  assert.match(refused.stderr, /--sheepdog 0\.0\.0\.0:0: anybody/);
+  const flags = ["--nbd", "off", "--sheepdog", "0.0.0.0:0", "--insecure"];
+  const server = await serve(t, settings, ...flags);
+  assert.deepEqual(events, ["sheepdog is open to other machines"]);
   await server.stop();
 });

@@ -12,11 +12,20 @@ import { banner } from "./banner.ts";
 import { clusterStoreOf, openGateway, socketDirectory } from "./cluster-store.ts";
 import type { Cli, GlobalOptions } from "./command.ts";
 import type { CliContext, LocalStore } from "./context.ts";
-import { nbdListeners, parseKeepDiscarded, type WantedListener } from "./serve-options.ts";
+import {
+  nbdListeners,
+  parseKeepDiscarded,
+  sheepdogListeners,
+  type WantedListener,
+} from "./serve-options.ts";
+import { listenSheepdog } from "./serve-sheepdog.ts";
 import { controlSocket, refuseFile, storeDirectory } from "./session.ts";
 
 interface ServeOptions extends GlobalOptions {
   nbd?: string[];
+  sheepdog?: string[];
+  lock?: boolean;
+  allowAdmin?: boolean;
   insecure?: boolean;
   keepDiscarded?: string;
 }
@@ -24,18 +33,25 @@ interface ServeOptions extends GlobalOptions {
 export function addServe(program: Command, cli: Cli): void {
   program
     .command("serve")
-    .summary("serve the store's disks over NBD")
+    .summary("serve the store's disks over NBD and to Sheepdog's clients")
     .description(
-      `Serves the store's disks over NBD until Ctrl-C, and makes the store if there is none. Other
-kelpie commands on the same store ask this server. ADDR is host:port, unix:PATH or off. With off
-there is no NBD: nothing can read or write the disks' data, but snapshots, rollback and questions
-still work.`,
+      `Serves the store's disks until Ctrl-C, and makes the store if there is none: over NBD, and to
+Sheepdog's clients, QEMU up to 6.0 and dog. Other kelpie commands on the same store ask this server.
+ADDR is host:port, unix:PATH or off. Without NBD commands cannot read or write the disks' data, but
+snapshots, rollback and questions still work.`,
     )
     .option(
       "--nbd <addr>",
       "listen here, not on 127.0.0.1:10809 and <store>/nbd.sock; may be repeated",
       collect,
     )
+    .option(
+      "--sheepdog <addr>",
+      "listen here, not on 127.0.0.1:7000 and <store>/sock; may be repeated",
+      collect,
+    )
+    .option("--lock", "a disk that a Sheepdog client has opened is refused to others, over NBD too")
+    .option("--allow-admin", "let dog format a store with disks in it, and shut the server down")
     .option("--insecure", "allow addresses that other machines can reach")
     .option(
       "--keep-discarded <time,share>",
@@ -48,6 +64,7 @@ Examples:
   kelpie serve
   kelpie serve --store /srv/disks --nbd unix:/run/kelpie.sock --nbd 127.0.0.1:10809
   kelpie serve --store sheepdog://10.0.0.7:7000   disks of a Sheepdog cluster, over NBD
+  kelpie serve --nbd off --sheepdog 192.168.0.5:7000 --insecure
   kelpie serve --keep-discarded 7d,25%
   kelpie serve --keep-discarded 0              nothing can be brought back`,
     )
@@ -66,32 +83,45 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
       ? storeDirectory(context, options.store)
       : await socketDirectory(context, cluster);
   await refuseFile(context, store);
-  const wanted = nbdListeners(options.nbd, { store, insecure: options.insecure === true });
-  const keep =
+  const listening = { store, insecure: options.insecure === true };
+  const wanted = nbdListeners(options.nbd, listening);
+  const wantedSheepdog = sheepdogListeners(options.sheepdog, listening);
+  const keepDiscarded =
     options.keepDiscarded === undefined
       ? {}
       : { keepDiscarded: parseKeepDiscarded(options.keepDiscarded) };
+  const keep = { ...keepDiscarded, lock: options.lock === true };
   const startedMs = context.host.clock.nowMs();
   const local =
     cluster === undefined
       ? await openStore(context, store, keep)
       : await openGateway(context, cluster, keep);
   const open: Closable[] = [local];
+  const stop = new AbortController();
   try {
     const listeners = await listenNbd(context, local, wanted);
     open.push(...listeners);
+    const settings = { wanted: wantedSheepdog, allowAdmin: options.allowAdmin === true };
+    const sheepdog = await listenSheepdog(context, local, { ...settings, stop });
+    if (sheepdog !== undefined) open.push(sheepdog);
     const nbd = listeners.map(({ address }) => formatNbdUri({ address, exportName: "" }));
     local.vms?.serve(listeners.map(({ address }) => address));
     const served = cluster?.url ?? store;
-    const info = { version: context.version, pid: context.pid, store: served, startedMs, nbd };
+    const process = { version: context.version, pid: context.pid, startedMs };
+    const addresses = sheepdog?.addresses ?? [];
+    const info = { ...process, store: served, nbd, sheepdog: addresses.map(formatAddress) };
     open.push(await listenControl(context, store, withServerInfo(local.control, info)));
-    const shown = { info, addresses: listeners.map(({ address }) => address) };
+    const shown = {
+      info,
+      addresses: listeners.map(({ address }) => address),
+      sheepdog: addresses,
+    };
     await context.stdout.write(
       options.json === true
         ? `${JSON.stringify({ ...info, control: controlSocket(store) })}\n`
         : banner(shown, { store: options.store, env: context.env }),
     );
-    await aborted(context.signal);
+    await aborted(AbortSignal.any([context.signal, stop.signal]));
   } finally {
     // The control socket first, the store last: nobody may ask for what is closing.
     await closeAll(open.reverse());
@@ -111,7 +141,7 @@ interface NbdListener extends Closable {
 async function openStore(
   context: CliContext,
   store: string,
-  keep: { keepDiscarded?: ReturnType<typeof parseKeepDiscarded> },
+  keep: { keepDiscarded?: ReturnType<typeof parseKeepDiscarded>; lock: boolean },
 ): Promise<LocalStore> {
   try {
     return await context.openLocal(store, { host: context.host, create: true, ...keep });

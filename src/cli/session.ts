@@ -107,6 +107,11 @@ export function nbdSocket(store: string): string {
   return `${store}/nbd.sock`;
 }
 
+/** As `sheep` calls its own. */
+export function sheepdogSocket(store: string): string {
+  return `${store}/sock`;
+}
+
 /** How an export of a point is called: snapshots by id are "NAME@#3", because a tag may be digits. */
 export function exportNameOf(name: string, snapshot: string | undefined): string {
   if (snapshot === undefined) return name;

@@ -122,6 +122,8 @@ export const calls = {
       startedMs: timeMs,
       /** NBD addresses as URIs without an export name: "nbd://127.0.0.1:10809", "nbd+unix://?socket=…" */
       nbd: z.array(z.string()),
+      /** Where clients of Sheepdog are served: "127.0.0.1:7000", "unix:/srv/disks/sock". */
+      sheepdog: z.array(z.string()).default([]),
     }),
   },
   "vdi.create": {

@@ -1,8 +1,10 @@
 import { isKelpieError, KelpieError } from "../base/errors.ts";
 import type { Exports } from "../block/exports.ts";
-import type { FileLock } from "../host/files.ts";
+import type { FileLock, Space } from "../host/files.ts";
 import type { Host } from "../host/host.ts";
 import { openDirectoryBackend } from "../store/backend/directory.ts";
+import type { Objects } from "../vdi/objects/objects.ts";
+import { VdiObjects } from "../vdi/objects/vdi-objects.ts";
 import { VdiExports } from "../vdi/vdi-exports.ts";
 import { Vdis, type VdisSettings } from "../vdi/vdis.ts";
 import type { Control } from "./calls.ts";
@@ -12,7 +14,15 @@ import { Vms } from "./vms.ts";
 export type LocalStoreSettings = Partial<Omit<VdisSettings, "directory">> & {
   /** Where the store is, or shall be. */
   directory: string;
+  /** Locks are on, though the store was not formatted with them. */
+  lock?: boolean;
 };
+
+/** What a server for Sheepdog's clients is made of. */
+interface SheepdogParts {
+  objects: Objects;
+  store: { path: string; createdMs: number; space(): Promise<Space> };
+}
 
 /** A store in a directory of this machine, opened by this process. */
 export interface LocalStore {
@@ -20,6 +30,7 @@ export interface LocalStore {
   readonly exports: Exports;
   readonly vdis: Vdis;
   readonly vms: Vms;
+  readonly sheepdog: SheepdogParts;
   close(): Promise<void>;
 }
 
@@ -40,6 +51,14 @@ export async function openLocalStore(
       exports: new VdiExports({ vdis }),
       vdis,
       vms,
+      sheepdog: {
+        objects: new VdiObjects({ locking: settings.lock === true }, { vdis }),
+        store: {
+          path: directory,
+          createdMs: vdis.store.identity.createdMs,
+          space: () => host.files.space(directory),
+        },
+      },
       close: async () => {
         await vms.close();
         await vdis.close();
@@ -101,4 +120,4 @@ async function listOrNothing(directory: string, host: Host): Promise<string[] | 
 }
 
 /** What opening may have left before the identity was written. */
-const ownNames = new Set(["lock", "tmp", "control.sock", "nbd.sock"]);
+const ownNames = new Set(["lock", "tmp", "control.sock", "nbd.sock", "sock"]);

@@ -18,7 +18,7 @@ function directory(t: TestContext): string {
   return path;
 }
 
-const info = { version: "1", pid: 7, store: "/s", startedMs: 0, nbd: [] };
+const info = { version: "1", pid: 7, store: "/s", startedMs: 0, nbd: [], sheepdog: [] };
 
 /** A control of the test's own handlers, behind a real socket. */
 async function serve(

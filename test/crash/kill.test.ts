@@ -186,7 +186,8 @@ class KillWorld {
 }
 
 async function startServer(store: string): Promise<ChildProcess> {
-  const args = [mainPath, "serve", "--store", store, "--nbd", `unix:${store}/nbd.sock`];
+  const listen = ["--nbd", `unix:${store}/nbd.sock`, "--sheepdog", "off"];
+  const args = [mainPath, "serve", "--store", store, ...listen];
   const server = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   await new Promise<void>((resolve, reject) => {
     server.stdout?.once("data", () => resolve());

@@ -65,7 +65,8 @@ let server: ChildProcess;
 before(async () => {
   mkdirSync(join(directory, "bin"));
   symlinkSync(join(projectRoot, "bin/kelpie"), join(directory, "bin/kelpie"));
-  server = spawn("kelpie", ["serve", "--nbd", "unix:kelpie-data/nbd.sock"], {
+  const listen = ["--nbd", "unix:kelpie-data/nbd.sock", "--sheepdog", "off"];
+  server = spawn("kelpie", ["serve", ...listen], {
     cwd: directory,
     env,
     stdio: ["ignore", "pipe", "inherit"],

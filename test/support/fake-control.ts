@@ -51,6 +51,8 @@ const chunkBytes = 64 * 1024;
 export class FakeStore implements LocalStore {
   readonly control: Control;
   readonly exports: Exports;
+  /** For tests that bring their own. */
+  sheepdog?: NonNullable<LocalStore["sheepdog"]>;
   closed = false;
   findings: CallOutput<"store.check">["findings"] = [];
   #nowMs = Date.UTC(2026, 2, 1, 12, 0);

@@ -20,14 +20,15 @@ export class QemuIoSession implements AsyncDisposable {
   #said = "";
   #prompts: (() => void)[] = [];
 
-  static async open(uri: string): Promise<QemuIoSession> {
-    const session = new QemuIoSession(uri);
+  /** `program` may be another qemu-io than that of the distribution. */
+  static async open(uri: string, program = "qemu-io"): Promise<QemuIoSession> {
+    const session = new QemuIoSession(uri, program);
     await session.#prompt();
     return session;
   }
 
-  private constructor(uri: string) {
-    this.#child = spawn("qemu-io", ["-f", "raw", uri], { stdio: ["pipe", "pipe", "inherit"] });
+  private constructor(uri: string, program: string) {
+    this.#child = spawn(program, ["-f", "raw", uri], { stdio: ["pipe", "pipe", "inherit"] });
     this.#child.stdout.on("data", (chunk: Buffer) => {
       this.#said += chunk.toString();
       if (this.#said.endsWith("qemu-io> ")) this.#prompts.shift()?.();

@@ -50,13 +50,18 @@ export class ServerProcess implements AsyncDisposable {
   readonly store: string;
   readonly pid: number;
   readonly control: Control;
+  /** Where Sheepdog's clients are served: "127.0.0.1:" and the port, unless started otherwise. */
+  readonly sheepdog: string;
   readonly #addresses: readonly Address[];
   readonly #child: ChildProcess;
   readonly #ended: Promise<ServerEnd>;
 
   /** Resolves when it listens; throws with what it said if it ends before that. */
   static async start(store: string, args: readonly string[] = []): Promise<ServerProcess> {
-    const listen = ["--nbd", `unix:${store}/nbd.sock`, "--nbd", "127.0.0.1:0"];
+    const nbd = ["--nbd", `unix:${store}/nbd.sock`, "--nbd", "127.0.0.1:0"];
+    // The default port belongs to whoever comes first.
+    const sheepdog = args.includes("--sheepdog") ? [] : ["--sheepdog", "127.0.0.1:0"];
+    const listen = [...nbd, ...sheepdog];
     const child = spawn(
       process.execPath,
       [program, "serve", "--store", store, "--json", ...listen, ...args],
@@ -74,11 +79,11 @@ export class ServerProcess implements AsyncDisposable {
     if (typeof first !== "string") {
       throw new Error(`the server ended: ${first.exitCode ?? first.signal}\n${first.stderr}`);
     }
-    const info = JSON.parse(first) as { nbd: string[] };
+    const info = JSON.parse(first) as { nbd: string[]; sheepdog: string[] };
     const running = await connectControl(join(store, "control.sock"));
     assert.ok(running, "a server that listens answers on its control socket");
     assert.equal(running.info.pid, child.pid);
-    return new ServerProcess({ store, child, ended, control: running.control, nbd: info.nbd });
+    return new ServerProcess({ store, child, ended, control: running.control, ...info });
   }
 
   private constructor(parts: {
@@ -87,12 +92,14 @@ export class ServerProcess implements AsyncDisposable {
     ended: Promise<ServerEnd>;
     control: Control;
     nbd: string[];
+    sheepdog: string[];
   }) {
     this.store = parts.store;
     this.pid = parts.child.pid ?? 0;
     this.control = parts.control;
     this.#child = parts.child;
     this.#ended = parts.ended;
+    this.sheepdog = parts.sheepdog[0] ?? "";
     this.#addresses = parts.nbd.map((uri) => parseNbdUri(uri).address);
   }
 
