@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { RawSheepdog } from "../support/raw-sheepdog.ts";
+import { serveStore } from "./served-store.ts";
+import { formatTranscript, keptTranscripts, parseTranscript } from "./transcript.ts";
+
+/** Replies in the order of a transcript, which need not be the order in which they come. */
+class Replies {
+  readonly #client: RawSheepdog;
+  readonly #early: Buffer[] = [];
+
+  constructor(client: RawSheepdog) {
+    this.#client = client;
+  }
+
+  /** The one with the id of `expected`: its header and how much followed. */
+  async next(expected: Buffer): Promise<{ header: Buffer; payloadBytes: number }> {
+    const id = expected.readUInt32LE(8);
+    const isIt = (header: Buffer) => header.readUInt32LE(8) === id;
+    let header = this.#early.find(isIt);
+    if (header !== undefined) this.#early.splice(this.#early.indexOf(header), 1);
+    while (header === undefined) {
+      const came = Buffer.from((await this.#client.reply()).header);
+      if (isIt(came)) header = came;
+      else this.#early.push(came);
+    }
+    return { header, payloadBytes: header.readUInt32LE(12) };
+  }
+}
+
+for (const { name, events } of keptTranscripts()) {
+  test(`${name}: what QEMU said is answered as it was`, async () => {
+    await using store = await serveStore();
+    const connections = new Map<number, { client: RawSheepdog; replies: Replies }>();
+    const of = (connection: number) => connections.get(connection) ?? assert.fail("not open");
+    let command = "";
+    for (const [index, event] of events.entries()) {
+      const where = `line ${index + 1}, ${command}`;
+      if (event.kind === "command") {
+        command = event.line;
+      } else if (event.kind === "open") {
+        const client = await store.connect();
+        connections.set(event.connection, { client, replies: new Replies(client) });
+      } else if (event.kind === "close") {
+        of(event.connection).client.connection.end();
+      } else if (event.kind === "request") {
+        of(event.connection).client.send(event.header, event.payload);
+      } else {
+        const { header, payloadBytes } = await of(event.connection).replies.next(event.header);
+        assert.equal(header.toString("hex"), event.header.toString("hex"), where);
+        assert.equal(payloadBytes, event.payloadBytes, where);
+      }
+    }
+  });
+}
+
+test("a transcript is read as it was written", () => {
+  const header = Buffer.concat([Buffer.from([1, 2, 3]), Buffer.alloc(45)]);
+  const payload = Buffer.from("0007070707070707070705", "hex");
+  const transcript = formatTranscript([
+    { kind: "command", line: "qemu-img info sheepdog:test" },
+    { kind: "open", connection: 1 },
+    { kind: "request", connection: 1, header, payload },
+    { kind: "request", connection: 1, header, payload: Buffer.alloc(0) },
+    { kind: "response", connection: 1, header, payloadBytes: 12 },
+    { kind: "close", connection: 1 },
+  ]);
+  assert.match(transcript, /^1 > 010203,00\*45 00,07\*9,05$/m);
+  assert.equal(formatTranscript(parseTranscript(transcript)), transcript);
+});
