@@ -22,6 +22,8 @@ export interface HuntSettings {
   signal: AbortSignal;
   /** Names of checks; all of them if not given. */
   only?: readonly string[] | undefined;
+  /** Of simulation, in processor time; a minute if not given. */
+  simulationSeconds?: number | undefined;
 }
 
 /** Runs one check after the other on a copy that has the bug, until one fails; and simulation alone. */
@@ -50,7 +52,7 @@ export function huntNothing(
 async function runChecks(
   { name, file }: { name: string; file: string },
   scratch: ScratchCheckout,
-  { signal, only }: HuntSettings,
+  { signal, only, simulationSeconds: seconds = 60 }: HuntSettings,
 ): Promise<Hunt> {
   const startMs = performance.now();
   const result: Hunt = {
@@ -71,7 +73,7 @@ async function runChecks(
     // It has its turn whatever has found the bug: what it finds is a promise of its own.
     if (result.foundBy !== undefined && !isSimulation) continue;
     if (isSimulation) {
-      result.simulation = await simulate(scratch, signal);
+      result.simulation = await simulate(scratch, { seconds, signal });
       const { failure } = result.simulation;
       if (failure !== undefined && result.foundBy === undefined)
         found({ check, path, test: failure });

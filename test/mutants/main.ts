@@ -7,6 +7,7 @@
  *     npm run mutants -- --only=snapshot    those with this in their name or file; "unseen" are those
  *                                           chosen by somebody who had not seen the tests
  *     npm run mutants -- --checks=beside,simulation   by these checks only: see checks.ts
+ *     npm run mutants -- --simulation-s=10   of processor time for simulation, not a minute
  *     npm run mutants -- --json             the table for programs
  *     npm run mutants -- --results=FILE     keeps each result there, and skips what it has already
  *     npm run mutants -- --results=FILE --write   puts the table of them into docs/testing.md; no hunts
@@ -48,6 +49,7 @@ async function main(args: string[]): Promise<number> {
   const hunts = await huntAll(queue, {
     signal: controller.signal,
     only: optionOf(args, "checks")?.split(","),
+    simulationSeconds: Number(optionOf(args, "simulation-s") ?? 60),
     tell: (done) => {
       if (!isJson) console.log(rowOf(done));
       if (resultsPath !== undefined) keepResult(resultsPath, { ...done, commit });

@@ -1,11 +1,12 @@
 /**
  * A check for planted bugs: worlds of the simulation, one after the other, up to the first that fails or
- * until a minute of processor time is over. Prints a line of JSON as each begins, and one for the failure.
+ * until so many seconds of processor time are over. Prints a line of JSON as each begins, and one for the
+ * failure.
  */
 import { runWorld } from "../../sim/world/world.ts";
 import type { WorldLine } from "./simulate.ts";
 
-const limitMs = 60_000;
+const limitMs = 1000 * Number(process.argv[2] ?? 60);
 
 const say = (line: WorldLine) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const processorMs = () => {

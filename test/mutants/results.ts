@@ -41,10 +41,17 @@ export function mergeResults(results: readonly Result[]): Result[] {
     const byTest = [result, other].find(({ foundBy }) => isTest(foundBy));
     const { foundBy, seconds } = byTest ?? (result.foundBy === undefined ? other : result);
     const filesRun = other.filesRun + result.filesRun;
-    const simulation = result.simulation ?? other.simulation;
+    const simulation = longer(result.simulation, other.simulation);
     merged.set(result.name, { ...result, foundBy, seconds, filesRun, simulation });
   }
   return [...merged.values()];
+}
+
+/** Of two runs of the same worlds the one that went further, or found something. */
+function longer(one: Result["simulation"], other: Result["simulation"]): Result["simulation"] {
+  if (one === undefined || other?.failure !== undefined) return other;
+  if (other === undefined || one.failure !== undefined) return one;
+  return one.seconds < other.seconds ? other : one;
 }
 
 function isTest(foundBy: Result["foundBy"]): boolean {

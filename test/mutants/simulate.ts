@@ -10,7 +10,7 @@ export interface WorldLine {
   failure?: string;
 }
 
-/** What a minute of simulation made of a copy. */
+/** What some time of simulation made of a copy. */
 export interface Simulation {
   /** Worlds that ran; if one failed, it is the last. */
   worlds: number;
@@ -21,18 +21,19 @@ export interface Simulation {
 }
 
 /**
- * A world that does not end is a failure as well. Processor time, which the system counts: on the clock
- * worlds take longer where others run too.
+ * A world that does not end is a failure as well: all have been given so much more. Processor time, which
+ * the system counts: on the clock worlds take longer where others run too.
  */
-const limitSeconds = 90;
+const hangSeconds = 30;
 
-/** Runs worlds on a copy until one fails or a minute of processor time is over. */
+/** Runs worlds on a copy until one fails or so many seconds of processor time are over. */
 export async function simulate(
   { directory }: ScratchCheckout,
-  signal: AbortSignal,
+  settings: { seconds: number; signal: AbortSignal },
 ): Promise<Simulation> {
-  const command = `ulimit -t ${limitSeconds}; exec "$0" test/mutants/many-worlds.ts`;
-  const child = spawn("sh", ["-c", command, process.execPath], {
+  const { seconds: limit, signal } = settings;
+  const command = `ulimit -t ${limit + hangSeconds}; exec "$0" test/mutants/many-worlds.ts "$1"`;
+  const child = spawn("sh", ["-c", command, process.execPath, `${limit}`], {
     cwd: directory,
     stdio: ["ignore", "pipe", "pipe"],
   });

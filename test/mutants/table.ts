@@ -9,7 +9,7 @@ export function tableText(results: readonly Result[]): string {
   const commits = [...new Set(bugs.map(({ commit }) => commit))].join(", ");
   const lines = [
     `Of ${bugs.length} planted bugs ${found.length} were found at ${commits}. Simulation alone,`,
-    `with a minute of processor time for each, found ${simulated.length}` +
+    `with up to a minute of processor time for each, found ${simulated.length}` +
       (slowest === undefined
         ? "."
         : `, the slowest after ${worlds(slowest)} and ${secondsOf(slowest).toFixed(1)} s.`),
@@ -28,7 +28,7 @@ function rowOf(result: Result): string {
     simulation === undefined
       ? "not run"
       : simulation.failure === undefined
-        ? `not in ${worlds(result)}`
+        ? `not in ${worlds(result)}, ${simulation.seconds.toFixed(0)} s`
         : `${worlds(result)}, ${simulation.seconds.toFixed(1)} s`;
   return `| ${name} | ${by} | ${seconds.toFixed(1)} | ${alone} |`;
 }
