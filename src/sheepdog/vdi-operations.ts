@@ -6,7 +6,13 @@ import { blockSizeShift, vidBitmapBytes } from "./wire-opcodes.ts";
 import { decodeVdiFields, type VdiFields } from "./wire-request.ts";
 import { encodeVdiAnswer } from "./wire-response.ts";
 import { decodeSelectorText, nameBytes } from "./wire-text.ts";
-import { encodeVdiState, lockState, vdiStateBytes, type WireVdiState } from "./wire-vdi-state.ts";
+import {
+  encodeVdiState,
+  lockState,
+  participantsMax,
+  vdiStateBytes,
+  type WireVdiState,
+} from "./wire-vdi-state.ts";
 
 export async function newVdi(call: Call, { objects }: OperationParts): Promise<Answer> {
   const fields = decodeVdiFields(call.header, 0);
@@ -84,8 +90,10 @@ function expectBitmap({ prefix }: Call): void {
 
 function wireState(state: VdiState): WireVdiState {
   const { lock, owners, ...rest } = state;
-  // A client of a Unix socket has no address.
-  const nodes = owners.map(({ host, port }) => ({ host: host || "127.0.0.1", port }));
+  // A client of a Unix socket has no address; and of an IPv6 one the interface is nobody's business.
+  const hostOf = (host: string) => host.replace(/%.*$/, "") || "127.0.0.1";
+  const all = owners.map(({ host, port }) => ({ host: hostOf(host), port }));
+  const nodes = all.slice(0, participantsMax);
   return {
     ...rest,
     lockState: lock === "unlocked" ? lockState.none : lockState[lock],

@@ -20,7 +20,7 @@ import { decodeNodeId, encodeNodeId, type NodeId, nodeIdBytes } from "./wire-nod
  *  188 1240  31 x 40: their ids
  */
 export const vdiStateBytes = 1428;
-const participantsMax = 31;
+export const participantsMax = 31;
 
 export const lockState = { none: 1, locked: 2, shared: 3 } as const;
 

@@ -7,7 +7,9 @@ import { inodeOid, type Oid, type OidKind } from "../../src/sheepdog/wire-oid.ts
 import { opcode, requestFlag } from "../../src/sheepdog/wire-opcodes.ts";
 import * as wire from "../../src/sheepdog/wire-request.ts";
 import { encodeSelectorText } from "../../src/sheepdog/wire-text.ts";
+import { checkStore } from "../../src/store/check.ts";
 import { FakeObjects } from "../support/fake-objects.ts";
+import { openMemoryObjects } from "../support/memory-objects.ts";
 import { settle } from "../support/raw-nbd.ts";
 import { address, RawSheepdog, serveObjects } from "../support/raw-sheepdog.ts";
 import { isSoak } from "../support/soak.ts";
@@ -221,6 +223,34 @@ fuzz("a Sheepdog server and invented requests", { runs: 400 }, async (random, ta
   }));
   tally("requests", turns.length);
   tally("bytes answered", await endure(turns, random));
+});
+
+fuzz("a store that Sheepdog serves, and invented requests", { runs: 60 }, async (random, tally) => {
+  const opened = await openMemoryObjects();
+  const options = { server: limits, log: failingLog, net: { queuedBytesMax: 2 ** 20 } };
+  const served = await serveObjects({ objects: opened.objects, ...options });
+  for (let count = 0; count < 3; count++) {
+    const peer = new FuzzedPeer(await served.net.connect(address));
+    const [create = none, ...others] = session;
+    const messages = count === 0 ? [create, ...others.slice(0, random.below(others.length))] : [];
+    for (let more = random.below(60); more > 0; more--) messages.push(randomRequest(random));
+    // Some wait for the answers before, so that there is something to change.
+    for (const message of messages) {
+      await peer.play([
+        { heardBytes: random.below(3) === 0 ? 0 : peer.heardBytes, bytes: message },
+      ]);
+    }
+    await peer.leave();
+    tally("requests", messages.length);
+    tally("bytes answered", peer.heardBytes);
+  }
+  const client = new RawSheepdog(await served.net.connect(address));
+  assert.equal((await client.plain(opcode.getClusterDefault)).result, 0);
+  client.connection.end();
+  await served.stop();
+  const { findings } = await checkStore(opened.vdis.store, { repair: false });
+  assert.deepEqual(findings, []);
+  await opened.vdis.close();
 });
 
 const codes = Object.values(opcode);
