@@ -17,8 +17,7 @@ export interface DriveRules {
   vm: string;
   /** Where this store is served. */
   served: readonly Address[];
-  /** Whether there is a disk of that name, and somebody has it open. */
-  isOpen(name: string): boolean;
+  isDisk(name: string): boolean;
   leaveOut: readonly string[];
 }
 
@@ -41,7 +40,7 @@ export function sortDrives(drives: readonly Drive[], rules: DriveRules): SortedD
     if (drive.node.readOnly) continue;
     const found = parseNbdFile(drive.node.file);
     if (found === undefined || !isServed(found.server, rules.served)) throw notOurs(drive, rules);
-    if (!rules.isOpen(found.exportName)) throw notOurs(drive, rules);
+    if (!rules.isDisk(found.exportName)) throw notOurs(drive, rules);
     if (!transparent.has(drive.node.driver)) throw hasCaches(drive, rules);
     if (!disks.includes(found.exportName)) disks.push(found.exportName);
     server ??= found.server;

@@ -35,7 +35,8 @@ export class VmMachine {
     return sortDrives(await this.monitor.drives(), {
       vm: this.name,
       served: this.#served,
-      isOpen: (name) => this.#vdis.attachments.count(name) > 0,
+      // Not whether it is connected: QEMU connects again when its guest wants something.
+      isDisk: (name) => this.#vdis.registry.working.has(name),
       leaveOut,
     });
   }

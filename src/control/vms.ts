@@ -122,6 +122,8 @@ export class Vms {
         this.#mustBeFree(name, disks, request.share);
         const record = before ?? (await this.#newRecord(name, address as Address));
         await this.#put({ ...record, monitor: address as Address, disks, leftOut });
+        // A VM that is on its way here has its disks when it has come; the rest is for then.
+        if ((await monitor.status()).state === "inmigrate") return;
         try {
           await machine.settle();
         } catch (error) {

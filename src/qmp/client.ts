@@ -18,7 +18,7 @@ export interface QmpComponents {
 }
 
 export interface ExecuteOptions {
-  /** How long the answer may take. Default: 30 s; Infinity waits as long as the monitor is there. */
+  /** How long the answer may take. Default: 60 s; Infinity waits as long as the monitor is there. */
   timeoutMs?: number;
 }
 
@@ -47,7 +47,7 @@ export interface QmpClient {
 /** A monitor has one client at a time and lets others wait in silence. */
 const greetingDefaultMs = 5000;
 /** Commands are answered at once, but the machine may be busy with its disks. */
-const answerDefaultMs = 30_000;
+const answerDefaultMs = 60_000;
 /** Commands that wait for their answers: nobody asks for more at a time. */
 const waitingMax = 64;
 

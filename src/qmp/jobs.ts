@@ -41,7 +41,8 @@ export async function runJob(
   timeoutMs = jobDefaultMs,
 ): Promise<void> {
   const { command, input, id } = request;
-  await client.execute(command, { "job-id": id, ...input });
+  // It may answer only when the job is done.
+  await client.execute(command, { "job-id": id, ...input }, { timeoutMs });
   await awaitJob(client, id, components, timeoutMs);
 }
 
