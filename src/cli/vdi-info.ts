@@ -24,6 +24,13 @@ export function addInfo(parent: Command, cli: Cli): void {
     );
 }
 
+function sheepdogFields(view: { vid: number; besideBytes: number }): [string, string][] {
+  const { vid, besideBytes } = view;
+  const fields: [string, string][] = [["Sheepdog vid", vid.toString(16)]];
+  if (besideBytes > 0) fields.push(["Machine state", `${formatSize(besideBytes)} beside the disk`]);
+  return fields;
+}
+
 function describe(info: CallOutput<"vdi.info">): string {
   const { entry } = info;
   const isSnapshot = entry.kind === "snapshot";
@@ -46,6 +53,7 @@ function describe(info: CallOutput<"vdi.info">): string {
     ["Stands on", entry.parent === null ? "nothing" : `VDI id ${entry.parent}`],
     ["Snapshots", String(info.snapshots)],
     ["Discarded", plural(info.discarded.length, "version")],
+    ...(info.sheepdog === undefined ? [] : sheepdogFields(info.sheepdog)),
     ["Open by", plural(info.clients.length, "client")],
   ];
   const clients = info.clients.map(({ protocol, peer, export: name, readOnly }) => {

@@ -150,6 +150,14 @@ export const calls = {
       clients: z.array(clientEntry),
       snapshots: z.number().int(),
       discarded: z.array(discardedEntry),
+      /** Not there if no client of Sheepdog ever asked for it. */
+      sheepdog: z
+        .object({
+          vid: z.number().int().positive(),
+          /** What such clients keep with it beside its data: the state of a machine. */
+          besideBytes: bytes,
+        })
+        .optional(),
     }),
   },
   /**

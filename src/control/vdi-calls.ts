@@ -33,6 +33,7 @@ function queries({
         clients: vdis.attachments.of(key).map((client) => ({ ...client })),
         snapshots: vdis.registry.snapshotsOf(name).length,
         discarded: entries.discarded(name),
+        ...sheepdogView(vdis, entry.point),
       };
     },
     "vdi.diff": async ({ name, from, to, offset }) => {
@@ -61,6 +62,15 @@ function queries({
       return { ranges, next: page.next };
     },
   };
+}
+
+function sheepdogView({ registry, store }: ControlParts["vdis"], point: number) {
+  const { vids, extras } = registry.objects;
+  const entry = vids.ofPoint(point);
+  if (entry === undefined) return {};
+  const extra = extras.get(point);
+  const blocks = extra === undefined ? 0 : store.point(extra).mappedBlocks;
+  return { sheepdog: { vid: entry.vid, besideBytes: blocks * blockBytes } };
 }
 
 function changes({

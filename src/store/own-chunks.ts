@@ -1,7 +1,7 @@
 import { chunkBlocks, pageChunks } from "./formats/map-node.ts";
-import { type Chunk, type Page, type PageChunk, sameNode } from "./map/nodes.ts";
+import { type Chunk, type Page, type PageChunk, positionsAt, sameNode } from "./map/nodes.ts";
 import type { PointMap } from "./map/point-map.ts";
-import { holeId } from "./segment.ts";
+import { firstSegmentId, holeId } from "./segment.ts";
 
 export interface ChunkRange {
   /** Numbers of chunks. */
@@ -9,33 +9,72 @@ export interface ChunkRange {
   end: number;
 }
 
-/** Whether some of these blocks of a chunk, by their place in it, are data or allocated zeros. */
-export type HasMapped = (first: number, count: number) => boolean;
+/** Some blocks of a chunk that two maps do not share, by their place in it. */
+export interface OwnChunk {
+  /** Whether some of them are data or allocated zeros. */
+  hasMapped(first: number, count: number): boolean;
+  /** Whether the other map has all of them from the same places. */
+  isShared(first: number, count: number): boolean;
+}
+
+interface OwnChunkOptions extends ChunkRange {
+  visit: (index: number, chunk: OwnChunk) => void;
+}
 
 /**
  * Calls `visit` for the chunks of a range that `map` does not share with `below`. Pages that are shared are
- * skipped whole. With `blocks` false, `hasMapped` answers for the chunk whatever it is asked for, and chunks
- * that are stored are not read for it: none of those is empty.
+ * skipped whole. Chunks are answered for as a whole, whatever blocks are asked about: so those that are
+ * stored are not read for it, and none of those is empty.
  */
 export async function eachOwnChunk(
   map: PointMap,
   below: PointMap | undefined,
-  options: ChunkRange & { blocks: boolean; visit: (index: number, hasMapped: HasMapped) => void },
+  options: OwnChunkOptions,
 ): Promise<void> {
-  const { first, end, blocks, visit } = options;
+  await eachDifferingChunk(map, below, {
+    ...options,
+    visit: (index, chunk) => options.visit(index, { ...wholeChunk(chunk), isShared: () => false }),
+  });
+}
+
+/** The same, with chunks read to answer for each block. */
+export async function eachOwnBlocks(
+  map: PointMap,
+  below: PointMap | undefined,
+  options: OwnChunkOptions,
+): Promise<void> {
+  const differing: number[] = [];
+  await eachDifferingChunk(map, below, { ...options, visit: (index) => differing.push(index) });
+  for (const index of differing) {
+    for (;;) {
+      const own = await map.load(index);
+      const other = await below?.load(index);
+      // Loading one may have dropped the other.
+      if (isUnread(own) || isUnread(other)) continue;
+      options.visit(index, {
+        hasMapped: (first, count) => own !== undefined && wordsMap(own, first, count),
+        isShared: (first, count) => sameWords(own, other, { first, count }),
+      });
+      break;
+    }
+  }
+}
+
+async function eachDifferingChunk(
+  map: PointMap,
+  below: PointMap | undefined,
+  options: ChunkRange & { visit: (index: number, chunk: PageChunk) => void },
+): Promise<void> {
+  const { first, end, visit } = options;
   for (let index = first; index < end; ) {
     const pageIndex = Math.floor(index / pageChunks);
     const pageEnd = Math.min(end, (pageIndex + 1) * pageChunks);
     const pages = await loadPages({ map, below, pageIndex });
-    const unread: number[] = [];
     for (; index < pageEnd && pages !== "shared"; index++) {
       const slot = index % pageChunks;
       const chunk = pages.own?.chunks?.[slot];
-      if (sameNode(chunk, pages.other?.chunks?.[slot])) continue;
-      if (blocks && isUnread(chunk)) unread.push(index);
-      else visit(index, mappedTest(chunk, blocks));
+      if (!sameNode(chunk, pages.other?.chunks?.[slot])) visit(index, chunk);
     }
-    for (const one of unread) visit(one, mappedTest(await loadWords(map, one), true));
     index = pageEnd;
   }
 }
@@ -83,18 +122,24 @@ function isUnread(chunk: PageChunk): boolean {
   return typeof chunk === "number" || (chunk !== undefined && chunk.words === undefined);
 }
 
-async function loadWords(map: PointMap, index: number): Promise<Chunk | undefined> {
-  for (;;) {
-    const chunk = await map.load(index);
-    if (chunk === undefined || chunk.words !== undefined) return chunk;
-  }
+function wholeChunk(chunk: PageChunk): { hasMapped(): boolean } {
+  if (chunk === undefined) return { hasMapped: () => false };
+  if (typeof chunk === "number" || chunk.words === undefined) return { hasMapped: () => true };
+  return { hasMapped: () => wordsMap(chunk, 0, chunkBlocks) };
 }
 
-function mappedTest(chunk: PageChunk, blocks: boolean): HasMapped {
-  if (chunk === undefined) return () => false;
-  if (typeof chunk === "number" || chunk.words === undefined) return () => true;
-  if (!blocks) return () => wordsMap(chunk, 0, chunkBlocks);
-  return (first, count) => wordsMap(chunk, first, count);
+function sameWords(
+  a: Chunk | undefined,
+  b: Chunk | undefined,
+  { first, count }: { first: number; count: number },
+): boolean {
+  for (let slot = first; slot < first + count; slot++) {
+    const id = a?.words?.[slot] ?? holeId;
+    if (id !== (b?.words?.[slot] ?? holeId)) return false;
+    if (id < firstSegmentId) continue;
+    if (a?.words?.[positionsAt + slot] !== b?.words?.[positionsAt + slot]) return false;
+  }
+  return true;
 }
 
 function wordsMap(chunk: Chunk, first: number, count: number): boolean {

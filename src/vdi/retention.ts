@@ -26,6 +26,7 @@ export class Retention {
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
   #stopped = false;
+  readonly #spared = new Map<number, number>();
 
   constructor(
     settings: { keep: KeepDiscarded | undefined },
@@ -63,9 +64,15 @@ export class Retention {
     }
   }
 
+  /** Keeps a discarded point for a while whatever the limits say: somebody may be about to need it. */
+  spare(point: number, untilMs: number): void {
+    this.#spared.set(point, untilMs);
+  }
+
   /** Points to give up now. */
   due(nowMs: number): number[] {
     const { registry, store } = this.#components;
+    for (const [point, untilMs] of this.#spared) if (untilMs <= nowMs) this.#spared.delete(point);
     if (registry.discarded.size === 0) return [];
     const oldest = [...registry.discarded.values()].sort(
       (a, b) => a.discardedMs - b.discardedMs || a.point - b.point,
@@ -76,7 +83,7 @@ export class Retention {
     for (const entry of oldest) {
       const isOld = nowMs - entry.discardedMs >= this.keep.ageMs;
       const isTooMuch = bytes > limit && this.#bytesOf(entry) > 0;
-      if (!isOld && !isTooMuch) continue;
+      if ((!isOld && !isTooMuch) || this.#spared.has(entry.point)) continue;
       due.push(entry.point);
       bytes -= this.#bytesOf(entry);
     }

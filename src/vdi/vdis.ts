@@ -3,6 +3,7 @@ import type { Host } from "../host/host.ts";
 import type { PointChange } from "../store/formats/catalog-record.ts";
 import type { Point } from "../store/point.ts";
 import { Store, type StoreComponents, type StoreSettings } from "../store/store.ts";
+import type { Along } from "./along.ts";
 import { Attachments, type Protocol } from "./attachments.ts";
 import { type CopyProgress, copyBlocks } from "./copy-blocks.ts";
 import { findDiscarded } from "./find-discarded.ts";
@@ -29,7 +30,7 @@ import {
 } from "./refusals.ts";
 import { VdiRegistry, type Working } from "./registry.ts";
 import { type KeepDiscarded, Retention } from "./retention.ts";
-import { checkHistory, type SnapshotHistory } from "./snapshot-history.ts";
+import { checkHistory } from "./snapshot-history.ts";
 import type { Volume } from "./volume.ts";
 
 export interface VdisSettings extends StoreSettings {
@@ -49,6 +50,7 @@ export class Vdis {
   readonly attachments = new Attachments();
   readonly vidLocks = new VidLocks();
   readonly #retention: Retention;
+  readonly #host: Host;
   readonly volumes: OpenVolumes;
   readonly locks = new NameLocks();
   /** Discarded points that are being brought back or given up just now: never both. */
@@ -72,6 +74,7 @@ export class Vdis {
   }) {
     const { store, registry, host, keep } = parts;
     this.store = store;
+    this.#host = host;
     this.registry = registry;
     this.history = new History({ store, registry });
     this.vids = new Vids({ store, registry });
@@ -82,6 +85,11 @@ export class Vdis {
       { store, registry, host, purge: (p) => this.#purge(p) },
     );
     this.#retention.start();
+  }
+
+  /** Of a rollback in two requests: what the first one discarded is not given up before the second. */
+  spareDiscarded(point: number, durationMs: number): void {
+    this.#retention.spare(point, this.#host.clock.nowMs() + durationMs);
   }
 
   get keepDiscarded(): KeepDiscarded {
@@ -479,21 +487,9 @@ export class Vdis {
   }
 }
 
-/** What else is in the record of a snapshot. */
-export interface Along {
-  /** Snapshots that are deleted by it: their tags may be used again. */
-  replacing?: readonly number[];
-  /** Told the points that become the snapshots, in the order of the disks. */
-  notes?: (points: readonly number[]) => Note[];
-  /** For clients of Sheepdog: the tags may be numbers, and vids are given. It may still refuse. */
-  vids?: (choice: VidChoice, of: { point: readonly number[]; tip: readonly number[] }) => void;
-  /** Id and times that it has from elsewhere. */
-  history?: SnapshotHistory;
-}
-
 /** Under which snapshots are listed in `attachments`; a working VDI is under its name. */
 export function attachmentKey(name: string, snapId: number): string {
   return `${name}\0${snapId}`;
 }
 
-export type { Working };
+export type { Along, Working };

@@ -1,6 +1,6 @@
 import { blockBytes } from "../../block/block-device.ts";
 import { chunkBlocks } from "../../store/formats/map-node.ts";
-import { eachOwnChunk, type HasMapped, mapsAny } from "../../store/own-chunks.ts";
+import { eachOwnBlocks, eachOwnChunk, mapsAny, type OwnChunk } from "../../store/own-chunks.ts";
 import type { Point } from "../../store/point.ts";
 import type { VdiRegistry } from "../registry.ts";
 import { objectBytes, objectCount } from "./object-size.ts";
@@ -112,10 +112,10 @@ export class Owners {
     const perObject = Math.max(1, size / chunkBytes);
     /** Objects of several chunks of which those that differ are holes. */
     const doubtful = new Set<number>();
-    const visit = (index: number, hasMapped: HasMapped) => {
+    const visit = (index: number, chunk: OwnChunk) => {
       if (perObject > 1) {
         const object = Math.floor(index / perObject);
-        if (!hasMapped(0, chunkBlocks)) doubtful.add(object);
+        if (!chunk.hasMapped(0, chunkBlocks)) doubtful.add(object);
         else entries[object - range.first] = entry.vid;
         return;
       }
@@ -123,13 +123,16 @@ export class Owners {
       for (let at = 0; at < perChunk; at++) {
         const object = index * perChunk + at;
         if (object < range.first || object >= end) continue;
-        entries[object - range.first] = hasMapped(at * blocks, blocks) ? entry.vid : 0;
+        const first = at * blocks;
+        // Not because of a neighbour in the chunk: its client does not know of that.
+        if (perChunk > 1 && chunk.isShared(first, blocks)) continue;
+        entries[object - range.first] = chunk.hasMapped(first, blocks) ? entry.vid : 0;
       }
     };
-    await eachOwnChunk(point.map, below?.point.map, {
+    const each = perChunk > 1 ? eachOwnBlocks : eachOwnChunk;
+    await each(point.map, below?.point.map, {
       first: Math.floor(range.first / perChunk) * perObject,
       end: Math.ceil(end / perChunk) * perObject,
-      blocks: perChunk > 1,
       visit,
     });
     for (const object of doubtful) {

@@ -11,6 +11,9 @@ import { objectBytes, objectCount } from "./object-size.ts";
 import type { VidResolver } from "./vid-resolver.ts";
 import type { Vid } from "./vid-table.ts";
 
+/** A client has this long from DEL_VDI to NEW_VDI, even if nothing that is discarded is kept. */
+const rollbackMs = 60_000;
+
 /** Blocks copied at once. */
 const copyBlocksMax = 1024;
 
@@ -58,6 +61,7 @@ export class Wipes {
     await locks.run([name], async () => {
       const tip = store.point(registry.find(name).tip);
       const hidden = this.#hiddenOf(tip);
+      this.#vdis.spareDiscarded((hidden ?? tip).id, rollbackMs);
       if (hidden === undefined) {
         await this.#vdis.deleteHolding(name, { ignoring: "sheepdog" });
         return;
@@ -161,9 +165,8 @@ async function isWritten(tip: Point, hidden: Point): Promise<boolean> {
   await eachOwnChunk(tip.map, hidden.map, {
     first: 0,
     end: Math.ceil(tip.sizeBytes / (chunkBlocks * blockBytes)),
-    blocks: false,
-    visit: (_index, hasMapped) => {
-      found ||= hasMapped(0, chunkBlocks);
+    visit: (_index, chunk) => {
+      found ||= chunk.hasMapped(0, chunkBlocks);
     },
   });
   return found;
@@ -183,7 +186,6 @@ async function isUnchanged(what: {
     await eachOwnChunk(tip.map, hidden.map, {
       first: Math.floor(first / chunkBlocks),
       end: Math.ceil((first + count) / chunkBlocks),
-      blocks: false,
       visit: () => {
         isSame = false;
       },
