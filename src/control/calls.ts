@@ -170,10 +170,22 @@ export const calls = {
       names: z.array(name).min(1),
       tag: z.string().optional(),
       history: z
-        .object({ snapId: z.number().int().positive(), takenMs: timeMs, createdMs: timeMs })
+        .object({
+          snapId: z.number().int().positive(),
+          takenMs: timeMs,
+          createdMs: timeMs,
+          /** Of a machine; the state itself was written before, with vdi.vmstate. */
+          vmState: z.object({ sizeBytes: bytes, clockNs: z.number().nonnegative() }).optional(),
+        })
         .optional(),
     }),
     output: z.array(vdiEntry),
+  },
+  /** Part of a machine's state, which the disk's next snapshot keeps. */
+  "vdi.vmstate": {
+    kind: "change",
+    input: z.object({ name, offset: bytes, data: z.base64() }),
+    output: empty,
   },
   "vdi.clone": {
     kind: "change",

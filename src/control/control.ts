@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { KelpieError } from "../base/errors.ts";
+import type { Objects } from "../vdi/objects/objects.ts";
 import type { Vdis } from "../vdi/vdis.ts";
 import {
   type CallArguments,
@@ -24,6 +25,8 @@ export type Handlers<N extends CallName> = {
 export interface ControlParts {
   vdis: Vdis;
   vms: Vms;
+  /** The disks as Sheepdog's clients see them. */
+  objects: Objects;
   entries: Entries;
   /** The store as the user named it. */
   url: string;
@@ -32,10 +35,10 @@ export interface ControlParts {
 /** Everything the product can do, over an open store. */
 export function createControl(
   settings: { url: string },
-  components: { vdis: Vdis; vms: Vms },
+  components: { vdis: Vdis; vms: Vms; objects: Objects },
 ): Control {
-  const { vdis, vms } = components;
-  const parts: ControlParts = { vdis, vms, entries: new Entries({ vdis }), url: settings.url };
+  const entries = new Entries({ vdis: components.vdis });
+  const parts: ControlParts = { ...components, entries, url: settings.url };
   const handlers: Handlers<CallName> = {
     "server.info": async () => {
       throw new KelpieError("unsupported", "no server is running");

@@ -46,13 +46,14 @@ export async function openLocalStore(
     const backend = await openDirectoryBackend({ root: directory, made }, host);
     const vdis = await Vdis.open({ ...settings, directory, create }, { host, backend, lock });
     const vms = new Vms({ directory }, { vdis, host });
+    const objects = new VdiObjects({ locking: settings.lock === true }, { vdis });
     return {
-      control: createControl({ url: directory }, { vdis, vms }),
+      control: createControl({ url: directory }, { vdis, vms, objects }),
       exports: new VdiExports({ vdis }),
       vdis,
       vms,
       sheepdog: {
-        objects: new VdiObjects({ locking: settings.lock === true }, { vdis }),
+        objects,
         store: {
           path: directory,
           createdMs: vdis.store.identity.createdMs,

@@ -5,6 +5,7 @@ import { familyOf } from "../vdi/history.ts";
 import { attachmentKey } from "../vdi/vdis.ts";
 import type { CallName, Finding, RangeEntry } from "./calls.ts";
 import type { ControlParts, Handlers } from "./control.ts";
+import { describeVmState, vmStateCalls } from "./vm-state-calls.ts";
 
 type VdiCall = Extract<CallName, `vdi.${string}`>;
 
@@ -14,7 +15,7 @@ const pageRangesMax = 4096;
 const checkBlocks = 256;
 
 export function vdiCalls(parts: ControlParts): Handlers<VdiCall> {
-  return { ...queries(parts), ...changes(parts), ...work(parts) };
+  return { ...queries(parts), ...changes(parts), ...vmStateCalls(parts), ...work(parts) };
 }
 
 function queries({
@@ -75,6 +76,7 @@ function sheepdogView({ registry, store }: ControlParts["vdis"], point: number) 
 
 function changes({
   vdis,
+  objects,
   entries,
 }: ControlParts): Handlers<
   | "vdi.create"
@@ -92,6 +94,10 @@ function changes({
       return entries.working(name);
     },
     "vdi.snapshot": async ({ names, tag, history }) => {
+      const vmState = history?.vmState;
+      for (const name of vmState === undefined ? [] : names) {
+        await describeVmState(objects, name, vmState as NonNullable<typeof vmState>);
+      }
       const snapIds = names.map((name) => history?.snapId ?? vdis.registry.find(name).snapId);
       await vdis.snapshot(names, tag, history === undefined ? {} : { history });
       return names.map((name, at) => entries.snapshot(name, `#${snapIds[at]}`));

@@ -2,7 +2,12 @@ import { isKelpieError, KelpieError } from "../base/errors.ts";
 import { type BlockDevice, sectorBytes } from "../block/block-device.ts";
 import type { OpenExport } from "../block/exports.ts";
 import type { SheepdogClient } from "../sheepdog/client.ts";
-import { type PointEntry, readPointData, readPointEntries } from "../sheepdog/client-points.ts";
+import {
+  type PointEntry,
+  readPointData,
+  readPointEntries,
+  readPointVmState,
+} from "../sheepdog/client-points.ts";
 import type { Control, Progress } from "./calls.ts";
 import { copyPieceBytes, writeDifferences } from "./copy-objects.ts";
 import { type CopyStep, planCopy } from "./copy-plan.ts";
@@ -34,6 +39,9 @@ export interface CopyResult {
 
 /** Objects are copied in this many streams. */
 const piecesAtOnce = 4;
+/** Of a machine's state, in one message: a part of an object of any size. */
+const vmStatePieceBytes = 256 * 1024;
+const zeros = Buffer.alloc(vmStatePieceBytes);
 /** How much may have to be copied again when a copy goes on. */
 const saveEveryBytes = 256 * 2 ** 20;
 
@@ -121,10 +129,14 @@ export class VdiCopy {
     if (this.#state.current?.vid !== point.vid) await this.#position(step, name);
     await this.#copyObjects(point, name, differing);
     if (isSnapshot) {
+      await this.#copyVmState(point, name);
+      const sizeBytes = point.vmStateBytes;
+      const vmState = { sizeBytes, clockNs: point.vmClockNs };
       const history = {
         snapId: point.snapId,
         takenMs: point.createdMs,
         createdMs: point.beganMs,
+        ...(sizeBytes === 0 ? {} : { vmState }),
       };
       const named = tag === "" ? {} : { tag };
       await this.#target.control.call("vdi.snapshot", { names: [name], ...named, history });
@@ -207,6 +219,21 @@ export class VdiCopy {
       this.#copiedBytes += bytes.length;
     }
     this.#advance(objectBytes);
+  }
+
+  async #copyVmState(point: PointEntry, name: string): Promise<void> {
+    const { vmStateBytes } = point;
+    for (let offset = 0; offset < vmStateBytes; offset += vmStatePieceBytes) {
+      this.#request.signal?.throwIfAborted();
+      const bytes = new Uint8Array(Math.min(vmStatePieceBytes, vmStateBytes - offset));
+      await readPointVmState(this.#client, point, { offset, target: bytes });
+      // What is not written reads as zeros, if anything is written at all.
+      const isHole = offset > 0 && zeros.subarray(0, bytes.length).equals(bytes);
+      if (isHole) continue;
+      const data = Buffer.from(bytes).toString("base64");
+      await this.#target.control.call("vdi.vmstate", { name, offset, data });
+      this.#copiedBytes += bytes.length;
+    }
   }
 
   /** Objects whose owner is another one than in what the copy has already. */

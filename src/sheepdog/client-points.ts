@@ -1,8 +1,10 @@
 import type { SheepdogClient } from "./client.ts";
+import { isRefused } from "./client-errors.ts";
 import { objectCount, readEntries } from "./client-inode.ts";
 import { Lineage } from "./client-lineage.ts";
 import { listPoints } from "./client-list.ts";
-import { dataOid } from "./client-objects.ts";
+import { dataOid, vmStateOid } from "./client-objects.ts";
+import { result } from "./results.ts";
 import type { InodeHeader } from "./wire-inode.ts";
 
 /** A working VDI or a snapshot of a cluster, with its place in the history. */
@@ -77,6 +79,25 @@ export async function readPointData(
   target: Uint8Array,
 ): Promise<void> {
   await client.readObject(dataOid(from.owner, from.index), from.at, target);
+}
+
+/**
+ * Part of the machine's state that the point keeps, which must not reach over the end of an object. What
+ * was never written is zeros.
+ */
+export async function readPointVmState(
+  client: SheepdogClient,
+  point: PointEntry,
+  { offset, target }: { offset: number; target: Uint8Array },
+): Promise<void> {
+  const at = offset % point.objectBytes;
+  const oid = vmStateOid(point.vid, (offset - at) / point.objectBytes);
+  try {
+    await client.readObject(oid, at, target);
+  } catch (error) {
+    if (!isRefused(error, result.noObject)) throw error;
+    target.fill(0);
+  }
 }
 
 function describe(header: InodeHeader, parent: PointEntry["parent"], rootVid: number): PointEntry {

@@ -10,6 +10,7 @@ export interface SnapshotHistory {
 
 /** Ids only grow. `nextSnapId` is what the snapshot would get by itself. Throws "invalid". */
 export function checkHistory(history: SnapshotHistory, nextSnapId: number): SnapshotHistory {
-  if (history.snapId >= nextSnapId) return history;
-  throw new KelpieError("invalid", `snapshot ${history.snapId}: the next one is ${nextSnapId}`);
+  const { snapId, takenMs, createdMs } = history;
+  if (snapId >= nextSnapId) return { snapId, takenMs, createdMs };
+  throw new KelpieError("invalid", `snapshot ${snapId}: the next one is ${nextSnapId}`);
 }

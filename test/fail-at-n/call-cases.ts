@@ -55,6 +55,9 @@ export const callCases: Record<CallName, readonly CallCase[]> = {
       },
     },
   ],
+  "vdi.vmstate": [
+    { run: (world) => world.call("vdi.vmstate", { name: w, offset: 0, data: "c3RhdGU=" }) },
+  ],
   "vdi.clone": [
     {
       run: (world) => world.call("vdi.clone", { source: w, snapshot: "two", name: "e" }),

@@ -167,6 +167,9 @@ export class FakeStore implements LocalStore {
       point.device = copyOf(point.device, sizeBytes);
       return this.#entry(point);
     },
+    "vdi.vmstate": () => {
+      throw new KelpieError("unsupported", "disks in memory keep no state of machines");
+    },
     "vdi.flatten": ({ name }, { progress }) => {
       const point = this.#working(name);
       point.parent = undefined;

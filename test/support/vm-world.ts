@@ -6,6 +6,7 @@ import { createControl } from "../../src/control/control.ts";
 import { Vms } from "../../src/control/vms.ts";
 import { openDirectoryBackend } from "../../src/store/backend/directory.ts";
 import { checkStore } from "../../src/store/check.ts";
+import { VdiObjects } from "../../src/vdi/objects/vdi-objects.ts";
 import { Vdis } from "../../src/vdi/vdis.ts";
 import { FakeQemu } from "./fake-qemu.ts";
 import { MemoryNet } from "./memory-net.ts";
@@ -75,7 +76,8 @@ export class VmWorld {
     this.qemu = parts.qemu;
     const { vdis, net } = this;
     this.vms = new Vms({ directory: "/store" }, { vdis, host: { ...parts.host, net } });
-    this.control = createControl({ url: "/store" }, { vdis, vms: this.vms });
+    const objects = new VdiObjects({ locking: false }, { vdis });
+    this.control = createControl({ url: "/store" }, { vdis, vms: this.vms, objects });
   }
 
   /** As QEMU's NBD client does. */
