@@ -10,7 +10,7 @@ import {
   encodeEpoch,
   epochHeaderBytes,
 } from "./wire-cluster.ts";
-import { encodeNodes, nodeBytes } from "./wire-node.ts";
+import { encodeNodes, nodeBytes, nodesMax } from "./wire-node.ts";
 import { protocolVersion } from "./wire-opcodes.ts";
 import { decodeClusterFields } from "./wire-request.ts";
 import { encodeClusterDefault, encodeNodeAnswer } from "./wire-response.ts";
@@ -49,17 +49,18 @@ export async function statSheep(_: Call, { store }: OperationParts): Promise<Ans
 }
 
 /**
- * One record, because there is one epoch. Clients that only want to know whether there are disks in
- * the ring leave no room for nodes: they get the record without them, and are told so.
+ * One record, because there is one epoch, with the room for nodes that was asked for: clients tell by
+ * the length how many records there are. Those that only want to know whether there are disks in the
+ * ring leave no room for nodes: they get the record without them, and are told so.
  */
 export async function statCluster(call: Call, { cluster }: OperationParts): Promise<Answer> {
   const { nodes: room } = decodeClusterFields(call.header, 0);
+  if (room > nodesMax) throw new KelpieError("invalid", `room for ${room} nodes in an epoch`);
   const record = await cluster.epochRecord();
   const fits = room >= record.nodes.length;
   const shown = fits ? record : { ...record, nodes: [] };
-  const isRoom = epochHeaderBytes + shown.nodes.length * nodeBytes <= call.prefix.dataLength;
-  // The rest of the room would be zeros.
-  const payload = isRoom ? encodeEpoch(shown, shown.nodes.length) : new Uint8Array(0);
+  const isRoom = epochHeaderBytes + room * nodeBytes <= call.prefix.dataLength;
+  const payload = isRoom ? encodeEpoch(shown, room) : new Uint8Array(0);
   return { payload, result: fits ? result.success : result.bufferSmall };
 }
 

@@ -149,8 +149,8 @@ test("the cluster's record has its node, or no room for it and says so", async (
   const { client } = await serve();
   const ask = (nodes: number, dataLength: number) =>
     client.cluster(opcode.statCluster, { nodes }, { dataLength });
-  const full = await ask(512, 512 * 80 + 48);
-  const [record, none] = decodeEpochs(full.payload, 1);
+  const full = await ask(512, 3 * (512 * 80 + 48));
+  const [record, none] = decodeEpochs(full.payload, 512);
   assert.equal(none, undefined);
   assert.equal(record?.clusterFlags, clusterFlag.autoVnodes);
   assert.deepEqual(record?.nodes, [{ ...node, spaceBytes: 1000 * 2 ** 30 }]);
@@ -158,6 +158,7 @@ test("the cluster's record has its node, or no room for it and says so", async (
   assert.equal(head.result, result.bufferSmall);
   assert.equal(decodeEpochs(head.payload, 0)[0]?.epoch, 1);
   assert.equal((await ask(1, 47)).dataLength, 0);
+  assert.equal((await ask(6145, 2 ** 20)).result, result.invalidParameters);
 });
 
 test("what nodes have to say of themselves is said", async () => {
