@@ -4,9 +4,9 @@ import fc from "fast-check";
 import { BufferPool } from "./buffer-pool.ts";
 import { ReplyBuffer } from "./reply-buffer.ts";
 
-test("replies come out in order, whatever is cancelled, detached and appended", () => {
+test("replies come out in order, whatever is cancelled, detached, appended and sent", () => {
   const call = fc.record({
-    kind: fc.constantFrom("keep", "keep", "cancel", "detach", "append", "take"),
+    kind: fc.constantFrom("keep", "keep", "cancel", "detach", "append", "take", "send"),
     size: fc.oneof(fc.integer({ min: 1, max: 5000 }), fc.constantFrom(16_384, 16_385, 300_000)),
   });
   fc.assert(
@@ -21,6 +21,11 @@ test("replies come out in order, whatever is cancelled, detached and appended", 
         if (kind === "take") {
           taken.push(...buffer.takeAll());
           assert.equal(buffer.byteLength, 0);
+        } else if (kind === "send") {
+          taken.push(...buffer.takeAll());
+          // Its memory may hold other replies from now on.
+          for (const [at, chunk] of taken.entries()) taken[at] = chunk.slice();
+          buffer.reuse(0);
         } else if (kind === "append") {
           const late = detached.pop();
           if (late === undefined) continue;

@@ -157,6 +157,26 @@ test("bringing a disk back and giving it up at the same time: one of them happen
   }
 });
 
+test("a tip that is on its way back is not given up", async () => {
+  const { vdis, files } = await openMemoryVdis();
+  await vdis.create("a", mebibyte);
+  await vdis.volume("a").write(filled(7), 0);
+  await vdis.delete("a");
+  const purges: Promise<number>[] = [];
+  files.before = ({ operation, path }) => {
+    if (operation === "link" && path.startsWith("/store/catalog/") && purges.length === 0) {
+      purges.push(vdis.purge("a"));
+    }
+  };
+  await vdis.undelete("a", {});
+  await Promise.all(purges);
+  assert.equal(purges.length, 1, "it came while the record was written");
+  await vdis.store.clean();
+  assert.equal(vdis.point("a").deleted, false);
+  assert.equal(await byteAt(vdis.volume("a"), 0), 7);
+  await vdis.close();
+});
+
 test("flatten makes a disk stand on nothing, and reads the same", async () => {
   const { vdis } = await openMemoryVdis();
   await vdis.create("a", 8 * mebibyte);
