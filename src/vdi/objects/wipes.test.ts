@@ -179,3 +179,35 @@ test("a crash in a wipe or in its mending loses nothing", async () => {
     await again.vdis.close();
   }
 });
+
+test("objects smaller than a chunk are wiped in several requests, and come back", async () => {
+  for (const how of ["undelete", "mended"]) {
+    const { vdis, objects, writeOwners, owners, dataAt } = await openMemoryObjects();
+    const size = 2 ** 20;
+    const request = newVdi("a", { blockSizeShift: 20, sizeBytes: 10 * size });
+    const { vid: one } = await objects.newVdi(request);
+    await objects.create(dataOf(one, 0), { offset: 0, chunks: filled(1) });
+    const { vid: tip } = await objects.newVdi(newVdi("a", { snapshot: true, baseVid: one }));
+    for (const at of [1, 2, 3, 4, 5, 6, 7]) {
+      await objects.create(dataOf(tip, at), { offset: 0, chunks: filled(1) });
+    }
+    const points = vdis.store.state.points.size;
+    const before = await owners(tip, 10);
+    // The second request begins in the middle of a chunk of the map.
+    await writeOwners(tip, [0, 0, 0], 0);
+    await writeOwners(tip, [0, 0, 0, 0, 0], 3);
+    assert.equal(vdis.store.state.points.size, points + 1, "one hidden point");
+    if (how === "mended") {
+      await objects.deleteVdi(select("a", 1));
+      assert.equal(vdis.registry.working.has("a"), true);
+      assert.deepEqual(before.slice(1), (await owners(tip, 10)).slice(1));
+    } else {
+      await objects.deleteVdi(select("a"));
+      assert.equal(vdis.registry.discardedOf("a").length, 1, "the empty tip is not kept");
+      await vdis.undelete("a", {});
+    }
+    const { vid } = await objects.lookup(select("a"));
+    for (let at = 0; at < 8; at++) assert.equal(await dataAt(vid, at), 1, `${how}, ${at}`);
+    await vdis.close();
+  }
+});

@@ -1,6 +1,6 @@
 import { blockBytes } from "../../block/block-device.ts";
 import { chunkBlocks } from "../../store/formats/map-node.ts";
-import { eachOwnChunk, mapsAny } from "../../store/own-chunks.ts";
+import { eachOwnBlocks, eachOwnChunk, mapsAny } from "../../store/own-chunks.ts";
 import type { Point } from "../../store/point.ts";
 import type { Tip } from "../../store/tip.ts";
 import { blocksOf } from "../byte-ranges.ts";
@@ -161,15 +161,29 @@ export class Wipes {
 
 /** Whether the tip has something that it had not when the other was frozen. */
 async function isWritten(tip: Point, hidden: Point): Promise<boolean> {
-  let found = false;
+  const withData: number[] = [];
   await eachOwnChunk(tip.map, hidden.map, {
     first: 0,
     end: Math.ceil(tip.sizeBytes / (chunkBlocks * blockBytes)),
-    visit: (_index, chunk) => {
-      found ||= chunk.hasMapped(0, chunkBlocks);
+    visit: (index, chunk) => {
+      if (chunk.hasMapped(0, chunkBlocks)) withData.push(index);
     },
   });
-  return found;
+  // What is left of a chunk in which other objects were wiped was not written.
+  for (const index of withData) {
+    let found = false;
+    await eachOwnBlocks(tip.map, hidden.map, {
+      first: index,
+      end: index + 1,
+      visit: (_index, chunk) => {
+        for (let slot = 0; slot < chunkBlocks; slot++) {
+          found ||= chunk.hasMapped(slot, 1) && !chunk.isShared(slot, 1);
+        }
+      },
+    });
+    if (found) return true;
+  }
+  return false;
 }
 
 /** Whether the hidden point has these objects as the tip has them. */
@@ -183,11 +197,15 @@ async function isUnchanged(what: {
   let isSame = true;
   for (const { start, length } of runsOf(objects, entry, tip.sizeBytes)) {
     const { first, count } = blocksOf(start, length);
-    await eachOwnChunk(tip.map, hidden.map, {
+    const end = first + count;
+    await eachOwnBlocks(tip.map, hidden.map, {
       first: Math.floor(first / chunkBlocks),
-      end: Math.ceil((first + count) / chunkBlocks),
-      visit: () => {
-        isSame = false;
+      end: Math.ceil(end / chunkBlocks),
+      visit: (index, chunk) => {
+        // A neighbour in the chunk may have been wiped by the request before.
+        const from = Math.max(first, index * chunkBlocks);
+        const to = Math.min(end, (index + 1) * chunkBlocks);
+        isSame &&= chunk.isShared(from - index * chunkBlocks, to - from);
       },
     });
   }
