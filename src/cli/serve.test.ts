@@ -311,3 +311,17 @@ test("other machines are let in only when that is asked for, and the log says so
   assert.deepEqual(events, ["sheepdog is open to other machines"]);
   await server.stop();
 });
+
+test("commands for clusters ask the server that has the store open", async (t) => {
+  const path = directory(t);
+  const settings = { store: sheepdogStore(), directory: path };
+  const none = await runCli(["cluster", "info"], settings);
+  assert.equal(none.exitCode, 1);
+  assert.match(none.stderr, /no server has it open/);
+  const server = await serve(t, settings, "--nbd", "off", "--sheepdog", "127.0.0.1:0");
+  const info = await runCli(["cluster", "info", "-v"], settings);
+  assert.match(info.stdout, /^Cluster status: running/);
+  assert.match(info.stdout, /^Cluster store: kelpie with 3 redundancy policy$/m);
+  assert.match((await runCli(["node", "list"], settings)).stdout, /127\.0\.0\.1:\d+/);
+  await server.stop();
+});
