@@ -7,12 +7,18 @@ import { guardDevice } from "./block/guard.ts";
 import type { CallOutput, Control, DiscardedEntry, VdiEntry } from "./control/calls.ts";
 import { type LocalStore, openLocalStore } from "./control/local-store.ts";
 import { familyEntries, type TreeNode, treesOf } from "./control/tree.ts";
+import { Vm } from "./control/vm-handle.ts";
+import type { VmEntry } from "./control/vm-shapes.ts";
+import { runVm, type VmRunRequest } from "./control/vm-start.ts";
 import { createNodeHost } from "./host/node/node-host.ts";
+import { connectControl } from "./http/control-client.ts";
 import type { KeepDiscarded } from "./vdi/retention.ts";
 
 export { type ErrorCode, isKelpieError, KelpieError } from "./base/errors.ts";
 export type { DiscardedEntry, VdiEntry } from "./control/calls.ts";
 export type { TreeNode } from "./control/tree.ts";
+export { Vm } from "./control/vm-handle.ts";
+export type { VmEntry, VmSnapshotEntry } from "./control/vm-shapes.ts";
 export type { KeepDiscarded } from "./vdi/retention.ts";
 
 export interface OpenStoreOptions {
@@ -33,6 +39,50 @@ export async function openStore(url: string, options: OpenStoreOptions = {}): Pr
   const host = createNodeHost({});
   const store = await openLocalStore({ create: true, ...options, directory }, { host });
   return new KelpieStore(store);
+}
+
+/**
+ * Asks the server that has a store open; "not-found" if none does. `url` is the store's directory. There is
+ * nothing to close.
+ */
+export async function connectStore(url: string): Promise<ConnectedStore> {
+  const directory = directoryOf(url);
+  const running = await connectControl(`${directory}/control.sock`);
+  if (running !== undefined) return new ConnectedStore(running.control);
+  throw new KelpieError("not-found", `no server has the store ${directory} open`, {
+    remedy: "`kelpie serve` is one.",
+  });
+}
+
+/** A store that a server has open: its virtual machines, and all that the command line can ask for. */
+export class ConnectedStore {
+  /** Every operation of the product by name, as the command line uses it. */
+  readonly control: Control;
+
+  /** @internal Use `connectStore`. */
+  constructor(control: Control) {
+    this.control = control;
+  }
+
+  /** Starts a VM on disks of the store, or starts one again that is off. Resolves when its guest runs. */
+  async run(name: string, options: Partial<Omit<VmRunRequest, "name">> = {}): Promise<Vm> {
+    await runVm({ directory: resolve("."), ...options, name }, this.#components);
+    return this.vm(name);
+  }
+
+  /** By name; whether there is one shows when it is used. */
+  vm(name: string): Vm {
+    return new Vm(name, this.#components);
+  }
+
+  /** By name. */
+  vms(): Promise<VmEntry[]> {
+    return this.control.call("vm.list", {});
+  }
+
+  get #components() {
+    return { control: this.control, processes: createNodeHost({}).processes };
+  }
 }
 
 /** An open store. Close it, or let `await using` do that. */

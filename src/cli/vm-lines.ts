@@ -10,7 +10,7 @@ import { createProgressLine } from "./progress.ts";
 /** Leaves the console, as it leaves telnet. */
 const leaveKey = 0x1d;
 /** Input that nobody types comes to an end; then the guest is heard out until it is silent so long. */
-const silenceMs = 1000;
+const silenceMs = 2000;
 
 export function addConsole(parent: Command, cli: Cli): void {
   parent
@@ -18,7 +18,7 @@ export function addConsole(parent: Command, cli: Cli): void {
     .summary("the serial line of a VM; Ctrl-] leaves")
     .description(
       `Shows the serial line of a VM that "vm run" has started, and types on it. Ctrl-] leaves. When the
-input is not a terminal, leaves when all of it is typed and the guest has been silent for a second.`,
+input is not a terminal, leaves when all of it is typed and the guest has been silent for two seconds.`,
     )
     .argument("<name>", "the VM")
     .action((name: string, _options: object, command: Command) =>

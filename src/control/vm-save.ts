@@ -28,7 +28,7 @@ export async function saveVm(
 ): Promise<{ id: number } & Took> {
   const { vdis, clock } = components;
   const { monitor, record } = machine;
-  const tag = request.tag ?? defaultTag(clock.nowMs());
+  const tag = request.tag ?? freeTag(defaultTag(clock.nowMs()), vdis, record);
   const replaced = findReplaced(record, tag, request.replace);
   for (const name of record.disks) mustBeFree(vdis, name, { tag, replaced });
   const image = newImage(vdis);
@@ -195,6 +195,16 @@ function defaultTag(nowMs: number): string {
   const two = (value: number): string => String(value).padStart(2, "0");
   const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;
   return `vm-${day}${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
+}
+
+/** Two may be taken in one second. */
+function freeTag(wanted: string, vdis: Vdis, record: VmRecord): string {
+  const isTaken = (tag: string): boolean =>
+    record.snapshots.some((snapshot) => snapshot.tag === tag) ||
+    record.disks.some((name) => vdis.registry.hasSnapshot(name, tag));
+  let tag = wanted;
+  for (let again = 2; isTaken(tag); again++) tag = `${wanted}-${again}`;
+  return tag;
 }
 
 /** Not that of any other state in the store's memory VDIs, clones of each other as they may be. */

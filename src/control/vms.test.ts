@@ -128,6 +128,10 @@ describe("savevm and loadvm", () => {
     ]);
     await world.control.call("vm.savevm", { name });
     await world.mustBeInOrder();
+    const first = (await world.control.call("vm.snapshots", { name })).at(-1)?.tag;
+    const { snapshot } = await world.control.call("vm.savevm", { name });
+    assert.equal(snapshot.tag, `${first}-2`, "two in one second");
+    await world.control.call("vm.delvm", { name, snapshot: snapshot.tag });
     const made = (await world.control.call("vm.snapshots", { name })).at(-1);
     assert.match(made?.tag ?? "", /^vm-\d{14}$/);
     await world.close();

@@ -15,6 +15,8 @@ import { after, before, describe, test } from "node:test";
 import { exitCode } from "../../src/cli/exit-codes.ts";
 import { projectRoot, readmeExample } from "../support/readme.ts";
 import { requireTool } from "../support/tools.ts";
+import { requireGuest } from "../vm/guests.ts";
+import { SerialLine } from "../vm/serial-line.ts";
 
 const readme = readFileSync(join(projectRoot, "README.md"), "utf8");
 const noQemu = requireTool("qemu-system-x86_64", "qemu-system-x86");
@@ -22,6 +24,7 @@ const noQemuIo = requireTool("qemu-io", "qemu-utils");
 const noQemuImg = requireTool("qemu-img", "qemu-utils");
 const noNbdcopy = requireTool("nbdcopy", "libnbd-bin");
 const noNbdinfo = requireTool("nbdinfo", "libnbd-bin");
+const noGuest = noQemu || requireTool("mkfs.ext4", "e2fsprogs") || requireGuest();
 
 /** A directory as the reader has it: the checkout's bin in the path, the server running. */
 const directory = mkdtempSync(join(tmpdir(), "kelpie-readme-"));
@@ -139,6 +142,33 @@ describe("README.md, from top to bottom", () => {
     assert.match(sh(example("clone")), /other$/);
   });
 
+  test("a virtual machine is saved twice and goes back to the first", {
+    skip: noGuest,
+  }, async () => {
+    symlinkSync(join(projectRoot, "examples"), join(directory, "examples"));
+    sh(example("guest"));
+    const serial = join(directory, "kelpie-data/vm/vm1/serial.sock");
+    const line = await SerialLine.connect(serial);
+    await line.expect(/guest ready[\s\S]*# /);
+    await line[Symbol.asyncDispose]();
+    const said = sh(example("vm"));
+    assert.match(said, /saved snapshot 1 "vm-.*\n[\s\S]*loaded snapshot 1 "vm-.*\nID .*\n1 .*\n2 /);
+    let answer = "";
+    // A guest that is slow to answer has not been silent for long enough yet.
+    for (let again = 0; again < 5 && !/^first/m.test(answer); again++) {
+      answer = sh(example("vm-back"));
+    }
+    assert.match(answer, /^first first\r?$/m);
+    const tree = sh("kelpie vdi tree root");
+    assert.match(tree, /vm-\d+ <-- vm-[\d-]+\n +\^\n +\|\n +root \(you are here\)/);
+    mkdirSync(join(directory, "node_modules"));
+    symlinkSync(projectRoot, join(directory, "node_modules/kelpie"));
+    writeFileSync(join(directory, "vm.ts"), example("library-vm"));
+    writeFileSync(join(directory, "package.json"), '{ "type": "module" }');
+    assert.match(sh(`'${process.execPath}' vm.ts`), /'3 before-upgrade'/);
+    sh("kelpie vm stop vm1 --force; kelpie vm delete vm1");
+  });
+
   test("a full backup is the snapshot", { skip: noNbdcopy || noQemuImg }, () => {
     sh(example("backup"));
     sh(compareBackup("snap1"));
@@ -158,7 +188,8 @@ describe("README.md, from top to bottom", () => {
   });
 
   test("the library example says what it did", () => {
-    mkdirSync(join(directory, "node_modules"));
+    mkdirSync(join(directory, "node_modules"), { recursive: true });
+    rmSync(join(directory, "node_modules/kelpie"), { force: true });
     symlinkSync(projectRoot, join(directory, "node_modules/kelpie"));
     writeFileSync(join(directory, "example.ts"), example("library"));
     writeFileSync(join(directory, "package.json"), '{ "type": "module" }');
