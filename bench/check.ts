@@ -48,6 +48,11 @@ export function recordedOf(report: {
   return recorded;
 }
 
+/** By their ids. */
+export function figuresOf(recorded: Recorded): string[] {
+  return [...new Set([...recorded.values()].map(({ figure }) => figure))];
+}
+
 export interface CheckResult {
   /** Of the figures in which a ratio is too bad. */
   failed: string[];

@@ -1,11 +1,11 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { barChart } from "./bar-chart.ts";
-import { checkReport, type Recorded, readRecorded } from "./check.ts";
+import { checkReport, figuresOf, type Recorded, readRecorded } from "./check.ts";
 import { writeFlameGraphs } from "./flame/flame-graphs.ts";
 import { formatMicro, runMicroBenches } from "./micro/all.ts";
 import { type BenchOptions, help } from "./options.ts";
-import type { BenchReport, FigureReport } from "./report.ts";
+import type { BenchReport } from "./report.ts";
 import { runFigures, type Sizes } from "./run.ts";
 import { measureSnapshots } from "./snapshots.ts";
 import { formatReport } from "./table.ts";
@@ -36,7 +36,8 @@ async function figures(options: BenchOptions, context: CommandContext): Promise<
   const { print, progress, sizes } = context;
   // Read first: a wrong file name should not cost a run.
   const recorded = options.check === undefined ? undefined : await readRecorded(options.check);
-  const report = await runFigures({ ...options, progress }, sizes);
+  const only = options.only ?? (recorded && figuresOf(recorded));
+  const report = await runFigures({ ...options, only, progress }, sizes);
   print(formatReport(report));
   await writeFiles(report, options);
   const hasFailed = report.figures.some(({ failed }) => failed);
@@ -59,12 +60,9 @@ async function check(
   let failed = first.failed;
   if (failed.length > 0) {
     say(["measured again"]);
-    const again: FigureReport[] = [];
-    for (const only of failed) {
-      again.push(...(await runFigures({ ...options, only, progress }, sizes)).figures);
-    }
-    print(formatReport({ ...report, figures: again }));
-    const second = checkReport({ figures: again }, recorded);
+    const again = await runFigures({ ...options, only: failed, progress }, sizes);
+    print(formatReport(again));
+    const second = checkReport(again, recorded);
     say(second.lines);
     failed = second.failed;
   }

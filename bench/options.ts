@@ -5,8 +5,8 @@ export interface BenchOptions {
   what: "figures" | "micro" | "snapshots" | "flame" | "help";
   form: "quick" | "full";
   rounds: number;
-  /** Figures whose id or name has it, whatever the case; all if absent. */
-  only?: string | undefined;
+  /** Figures whose id or name has one of these, whatever the case; all if absent. */
+  only?: readonly string[] | undefined;
   json?: string | undefined;
   svg?: string | undefined;
   out?: string | undefined;
@@ -27,12 +27,12 @@ reason. docs/performance.md tells how to read it.
 Debian packages of the others: fio qemu-utils nbdkit
 
   --quick          about a minute: smaller disks, shorter turns, not the figures that take minutes
-  --only PATTERN   only figures whose name or id has it: --only "random read", --only growth
+  --only PATTERN   only figures whose name or id has it: --only "random read" --only growth
   --rounds N       turns of each server; the median counts (5, --quick 3, --check ${checkRoundsMin})
   --json FILE      writes everything that was measured
   --svg FILE       writes a bar chart of the ratios
   --out DIR        both, as bench.json and bench.svg
-  --check FILE     compares with what --json wrote once: ends with 1 if a ratio is under half of it
+  --check FILE     compares the figures in what --json wrote once: ends with 1 if a ratio is under half
   --scratch DIR    for disks: 6 GiB, on the file system to measure (${tmpdir()})
   --micro          the cost of single steps inside one process, in ns
   --snapshots      what operations cost with up to 1,000 snapshots
@@ -48,7 +48,7 @@ export function parseOptions(argv: string[]): BenchOptions {
       micro: { type: "boolean", default: false },
       snapshots: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
-      only: { type: "string" },
+      only: { type: "string", multiple: true },
       rounds: { type: "string" },
       json: { type: "string" },
       svg: { type: "string" },

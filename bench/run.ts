@@ -23,7 +23,7 @@ export type RunOptions = Pick<BenchOptions, "form" | "rounds" | "only" | "scratc
 export async function runFigures(options: RunOptions, sizes: Sizes = {}): Promise<BenchReport> {
   const { form, rounds, only, progress } = options;
   const wanted = allFigures.filter((figure) => isWanted(figure, only));
-  if (wanted.length === 0) throw new Error(`no figure's name or id has "${only}"`);
+  if (wanted.length === 0) throw new Error(`no figure's name or id has "${only?.join(", ")}"`);
   const scratch = await mkdtemp(join(options.scratch, "kelpie-bench-"));
   const settings = { ...forms[form], ...sizes, form, rounds, scratch, progress };
   const bench = new Bench(settings);
@@ -58,16 +58,16 @@ export async function runFigures(options: RunOptions, sizes: Sizes = {}): Promis
   }
 }
 
-function isWanted({ id, name }: Figure, only: string | undefined): boolean {
-  const pattern = only?.toLowerCase() ?? "";
-  return id.includes(pattern) || name.toLowerCase().includes(pattern);
+function isWanted({ id, name }: Figure, only: readonly string[] = [""]): boolean {
+  const patterns = only.map((pattern) => pattern.toLowerCase());
+  return patterns.some((one) => id.includes(one) || name.toLowerCase().includes(one));
 }
 
 /** What went wrong is tried once more and said: the machine may have stood still, or there is a defect. */
 async function measureTwice(
   figure: Figure,
   bench: Bench,
-  only: string | undefined,
+  only: readonly string[] | undefined,
 ): Promise<FigureReport> {
   const report = await measure(figure, bench, only);
   if (report.failed !== true) return report;
@@ -79,7 +79,7 @@ async function measureTwice(
 async function measure(
   figure: Figure,
   bench: Bench,
-  only: string | undefined,
+  only: readonly string[] | undefined,
 ): Promise<FigureReport> {
   const { id, name, target } = figure;
   const { form, progress } = bench.settings;

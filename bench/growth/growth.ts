@@ -40,6 +40,8 @@ export interface GrowthOptions {
   samples: number;
   /** Of one task at one level: a process of its own, killed if it takes longer. */
   taskMs: number;
+  /** Ends the task that is under way and all of it. */
+  signal: AbortSignal;
   /** Scratch space: some 10 GiB for the largest. A directory of its own is made in it. */
   scratch: string;
   /** What was measured before, and is not measured again. */
@@ -60,13 +62,17 @@ export function levelText({ sizeBytes, snapshots }: Level): string {
   return `${sizeBytes / gibibyte} GiB, ${snapshots} snapshots`;
 }
 
-/** Measures the levels that are not done. One that fails does not keep others from being: what failed. */
+/**
+ * Measures the levels that are not done. One that fails does not keep others from being; resolves with what
+ * failed. Rejects when the signal has ended it.
+ */
 export async function measureGrowth(options: GrowthOptions): Promise<string[]> {
   const failed: string[] = [];
   const attempt = async (what: string, action: () => Promise<void>) => {
     try {
       await action();
     } catch (error) {
+      options.signal.throwIfAborted();
       const message = `${what}: ${error instanceof Error ? error.message : error}`;
       options.progress(message);
       failed.push(message);
@@ -85,11 +91,11 @@ export async function measureGrowth(options: GrowthOptions): Promise<string[]> {
   // Each level stands on the one below, also on one that is done: that is only built.
   await attempt("snapshots", () =>
     withScratch(options, async (directory) => {
-      await runChild("build", { directory, name, sizeBytes: historyBytes }, options.taskMs);
+      await runChild("build", { directory, name, sizeBytes: historyBytes }, limitOf(options));
       for (const level of wanted.slice(0, last + 1)) {
         const { snapshots } = level;
         const input = { directory, name, snapshots, writesEach };
-        const { ms: buildMs } = await runChild<{ ms: number }>("grow", input, options.taskMs);
+        const { ms: buildMs } = await runChild<{ ms: number }>("grow", input, limitOf(options));
         if (options.isDone(level)) continue;
         await attempt(levelText(level), () =>
           measureCopy(directory, options, { ...level, buildMs }),
@@ -104,9 +110,9 @@ function measureSize(level: Level, options: GrowthOptions): Promise<void> {
   return withScratch(options, async (directory) => {
     const { sizeBytes } = level;
     const startMs = performance.now();
-    await runChild("build", { directory, name, sizeBytes }, options.taskMs);
+    await runChild("build", { directory, name, sizeBytes }, limitOf(options));
     const buildMs = performance.now() - startMs;
-    await runChild("grow", { directory, name, snapshots: 1, writesEach }, options.taskMs);
+    await runChild("grow", { directory, name, snapshots: 1, writesEach }, limitOf(options));
     await options.onRow(await measureLevel(directory, options, { ...level, buildMs }));
   });
 }
@@ -131,10 +137,10 @@ async function measureLevel(
   options: GrowthOptions,
   about: Level & { buildMs: number },
 ): Promise<GrowthRow> {
-  const { samples, taskMs, progress } = options;
+  const { samples, progress } = options;
   const run = <T>(task: string, more: object = {}) => {
     progress(`${levelText(about)}: ${task}`);
-    return runChild<T>(task, { directory, name, ...more }, taskMs);
+    return runChild<T>(task, { directory, name, ...more }, limitOf(options));
   };
   // Those that change nothing first.
   const open = await run<OpenCost>("open");
@@ -144,6 +150,10 @@ async function measureLevel(
   const { costs, memory } = await run<{ costs: Cost[]; memory: Memory }>("operations", { samples });
   const end = await run<EndCost>("end");
   return { ...about, open, costs, afterOperations: memory, afterReads, mapScan, walk, end };
+}
+
+function limitOf({ taskMs: ms, signal }: GrowthOptions) {
+  return { ms, signal };
 }
 
 async function withScratch<T>(

@@ -50,11 +50,16 @@ async function main(): Promise<void> {
   const results = await GrowthResults.open(join(out, "growth.json"));
   if (values.docs) return await writeDocument(results);
   const { sizes, snapshots, samples } = lists[values.quick ? "quick" : "full"];
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => stop.abort(new Error(signal)));
+  }
   const failed = await measureGrowth({
     sizes: numbers(values.sizes) ?? sizes,
     snapshots: numbers(values.snapshots) ?? snapshots,
     samples,
     taskMs: Number(values.minutes) * 60_000,
+    signal: stop.signal,
     scratch: values.scratch,
     isDone: (level) => !values.again && results.has(level),
     onRow: (row) => results.add(row),
@@ -77,4 +82,9 @@ function numbers(list: string | undefined): number[] | undefined {
   return list.split(",").filter(Boolean).map(Number);
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  console.error(`growth: ${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}

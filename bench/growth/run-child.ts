@@ -12,10 +12,15 @@ const taskMs = 1_800_000;
 /**
  * Runs one of the tasks in child.ts in a process of its own, so that what it takes in memory is its own
  * and nothing is left over from before. Resolves with the answer it printed. One that takes longer than
- * the limit is killed, and that is an error.
+ * the limit is killed, and so it is when the signal says so; that is an error.
  */
-export async function runChild<T>(task: string, input: object, ms = taskMs): Promise<T> {
-  const child = startChild(task, input);
+export async function runChild<T>(
+  task: string,
+  input: object,
+  how: { ms?: number; signal?: AbortSignal } = {},
+): Promise<T> {
+  const { ms = taskMs, signal } = how;
+  const child = startChild(task, input, signal);
   let stdout = "";
   child.stdout?.on("data", (chunk: Buffer) => {
     stdout += chunk.toString();
@@ -35,11 +40,13 @@ export async function runChild<T>(task: string, input: object, ms = taskMs): Pro
  * The same, for who wants to talk to it or to end it. With KELPIE_BENCH_NODE it is another node, or a
  * wrapper of one; with KELPIE_BENCH_PROFILE a profile is left in that directory.
  */
-export function startChild(task: string, input: object): ChildProcess {
+export function startChild(task: string, input: object, signal?: AbortSignal): ChildProcess {
   const node = process.env.KELPIE_BENCH_NODE ?? process.execPath;
   const profile = process.env.KELPIE_BENCH_PROFILE;
   const extra = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
   return spawn(node, ["--expose-gc", heapLimit, ...extra, program, task, JSON.stringify(input)], {
     stdio: ["ignore", "pipe", "inherit"],
+    killSignal: "SIGKILL",
+    ...(signal === undefined ? {} : { signal }),
   });
 }

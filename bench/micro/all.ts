@@ -22,12 +22,12 @@ const forms: Record<"quick" | "full" | "smallest", MicroSettings> = {
 /** One after the other, in this process; those whose name has the pattern. */
 export async function runMicroBenches(options: {
   form: keyof typeof forms;
-  only?: string | undefined;
+  only?: readonly string[] | undefined;
 }): Promise<MicroResult[]> {
-  const pattern = options.only?.toLowerCase() ?? "";
+  const patterns = (options.only ?? [""]).map((pattern) => pattern.toLowerCase());
   const results: MicroResult[] = [];
   for (const bench of microBenches) {
-    if (!bench.name.toLowerCase().includes(pattern)) continue;
+    if (!patterns.some((one) => bench.name.toLowerCase().includes(one))) continue;
     results.push(await runMicro(bench, forms[options.form]));
   }
   return results;

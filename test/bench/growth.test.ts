@@ -37,6 +37,7 @@ test("a task that takes too long is killed and named; a level that is done is no
     snapshots: [1],
     samples: 1,
     taskMs: 1,
+    signal: new AbortController().signal,
     scratch: scratch.path,
     isDone: ({ by, sizeBytes }) => by === "snapshots" || sizeBytes === 2 ** 30,
     onRow: () => assert.fail("nothing can have been measured"),
@@ -44,6 +45,25 @@ test("a task that takes too long is killed and named; a level that is done is no
   });
   assert.equal(failed.length, 1);
   assert.match(failed[0] ?? "", /^2 GiB, 1 snapshots: build .* not done in 0\.001 s$/);
+  assert.deepEqual(await readdir(scratch.path), []);
+});
+
+test("an interrupted run leaves no process and no store", async () => {
+  await using scratch = await Scratch.create();
+  const stop = new AbortController();
+  const all = measureGrowth({
+    sizes: [1, 2],
+    snapshots: [1],
+    samples: 1,
+    taskMs: 60_000,
+    signal: stop.signal,
+    scratch: scratch.path,
+    isDone: () => false,
+    onRow: () => assert.fail("nothing can have been measured"),
+    progress: () => {},
+  });
+  setTimeout(() => stop.abort(new Error("interrupted")), 200);
+  await assert.rejects(all, /^Error: interrupted$/);
   assert.deepEqual(await readdir(scratch.path), []);
 });
 
