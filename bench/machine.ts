@@ -1,4 +1,4 @@
-import { cpus, release, totalmem } from "node:os";
+import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os";
 import { tryTool } from "../test/support/tools.ts";
 
 /** Numbers mean little without it. */
@@ -28,4 +28,9 @@ export async function describeMachine(): Promise<Machine> {
     node: process.version,
     tools,
   };
+}
+
+/** Processes that want to run, for each processor, over the last minute. A run of the benchmark is 1 to 2. */
+export function loadPerCore(): number {
+  return (loadavg()[0] ?? 0) / availableParallelism();
 }

@@ -32,7 +32,7 @@ Debian packages of the others: fio qemu-utils nbdkit
   --json FILE      writes everything that was measured
   --svg FILE       writes a bar chart of the ratios
   --out DIR        both, as bench.json and bench.svg
-  --check FILE     compares the figures in what --json wrote once: ends with 1 if a ratio is under half
+  --check FILE     measures what --json wrote there again: ends with 1 if a ratio is under half
   --scratch DIR    for disks: 6 GiB, on the file system to measure (${tmpdir()})
   --micro          the cost of single steps inside one process, in ns
   --snapshots      what operations cost with up to 1,000 snapshots

@@ -45,6 +45,7 @@ function figures(rows: readonly GrowthRow[]): Line[] {
     each("delete snapshots and disk: how many", ({ end }) => String(end.deleted)),
     each("… answered after, ms", ({ end }) => number(end.ms)),
     each("… space counted free after, s", ({ end }) => seconds(end.purgeMs)),
+    each("… processor time of it, s", ({ end }) => seconds(end.cpuMs)),
     each("… longest stall, ms", ({ end }) => number(end.stallMs)),
     each("scan of all maps, s", ({ mapScan }) => seconds(mapScan.ms)),
     each("maps on disk, MB", ({ mapScan }) => megabytes(mapScan.mapBytes)),

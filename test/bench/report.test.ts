@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { barChart } from "../../bench/bar-chart.ts";
-import { checkReport, recordedOf } from "../../bench/check.ts";
+import { checkReport, recordedOf, verdictOf } from "../../bench/check.ts";
 import { parseOptions } from "../../bench/options.ts";
 import { type BenchReport, type Comparison, isMet, ratioOf } from "../../bench/report.ts";
 import { formatReport } from "../../bench/table.ts";
@@ -108,6 +108,12 @@ test("a check says what was recorded and is not measured now", () => {
   const { failed, lines, compared } = checkReport(report(gone), recorded);
   assert.deepEqual([failed, compared], [[], 0]);
   assert.match(lines[0] ?? "", /not measured now: figure/);
+});
+
+test("a check does not fail on a machine that is busy with other things, and says so", () => {
+  assert.equal(verdictOf([], 9), "passed");
+  assert.equal(verdictOf(["figure"], 1.5), "FAILED");
+  assert.equal(verdictOf(["figure"], 4.1), "not decided, at a load of 4.1 for each processor");
 });
 
 test("a check needs five rounds, the quick form alone three", () => {

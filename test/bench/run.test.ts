@@ -63,6 +63,7 @@ async function run(
     {
       print: (text) => void printed.push(text),
       progress: () => {},
+      load: () => 1,
       sizes: { turnMs: 60, diskBytes: 16 * 2 ** 20 },
     },
   );
