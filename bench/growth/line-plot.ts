@@ -52,7 +52,7 @@ export function linePlot(plot: LinePlot): string {
 }
 
 function grid(of: { low: number; high: number; y: (value: number) => number; unit: string }) {
-  const parts = [text(left - 8, top - 6, of.unit, "start", 11)];
+  const parts = [text(left, top - 2, of.unit, "start", 11)];
   for (let power = of.low; power <= of.high; power++) {
     const at = of.y(10 ** power).toFixed(1);
     parts.push(`<path d="M${left} ${at}H${width - right}" stroke="#dddddd"/>`);

@@ -1,5 +1,5 @@
 /** How cost grows, with the size of a disk and with the number of its snapshots: see `help`. */
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -20,7 +20,7 @@ are kept as soon as they are there; levels that have results are not measured ag
   --quick           1,10 and 1,100, and fewer samples of each
   --again           also levels that have results
   --minutes N       that one task at one level may take (30)
-  --out DIR         for growth.json and the plots (bench/growth/results)
+  --results FILE    where results are kept (bench/growth/recorded.json)
   --docs            measures nothing: the tables into docs/performance.md, the plots into docs/img
   --scratch DIR     for stores, some 10 GiB (${tmpdir()})`;
 
@@ -40,14 +40,12 @@ async function main(): Promise<void> {
       sizes: { type: "string" },
       snapshots: { type: "string" },
       minutes: { type: "string", default: "30" },
-      out: { type: "string", default: join(root, "bench/growth/results") },
+      results: { type: "string", default: join(root, "bench/growth/recorded.json") },
       scratch: { type: "string", default: tmpdir() },
     },
   });
   if (values.help) return console.log(help);
-  const out = resolve(values.out);
-  await mkdir(out, { recursive: true });
-  const results = await GrowthResults.open(join(out, "growth.json"));
+  const results = await GrowthResults.open(resolve(values.results));
   if (values.docs) return await writeDocument(results);
   const { sizes, snapshots, samples } = lists[values.quick ? "quick" : "full"];
   const stop = new AbortController();
@@ -65,7 +63,6 @@ async function main(): Promise<void> {
     onRow: (row) => results.add(row),
     progress: (line) => console.error(line),
   });
-  await writePlots(out, results.report);
   console.log(formatTables(results.report));
   for (const line of failed) console.error(`failed: ${line}`);
   if (failed.length > 0) process.exitCode = 1;

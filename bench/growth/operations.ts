@@ -12,10 +12,12 @@ export interface Memory {
   buffersBytes: number;
 }
 
-/** What one operation cost: the median of several, and the worst of them. */
+/** What one operation cost: the median of several, and the least and the worst of them. */
 export interface Cost {
   what: string;
   ms: number;
+  /** What other processes do meanwhile makes it longer and never shorter. Older results do not have it. */
+  leastMs?: number;
   worstMs: number;
   /** Of segments and maps. */
   reads: number;
@@ -258,7 +260,8 @@ async function measureOne(
   }
   samples.sort((a, b) => a.ms - b.ms);
   const median = samples[Math.floor(samples.length / 2)] ?? { ms: 0, reads: 0, records: 0 };
-  return { what: one.what, ...median, worstMs: samples.at(-1)?.ms ?? 0, samples: samples.length };
+  const [leastMs, worstMs] = [samples[0]?.ms ?? 0, samples.at(-1)?.ms ?? 0];
+  return { what: one.what, ...median, leastMs, worstMs, samples: samples.length };
 }
 
 /** After everything that can be collected is. */

@@ -40,7 +40,7 @@ function figures(rows: readonly GrowthRow[]): Line[] {
     each("open, ms", ({ open }) => number(open.ms)),
     each("first read after it, ms", ({ open }) => number(open.firstReadMs)),
     ...operations.map((what) =>
-      each(`${what}, ms (worst; reads + records)`, ({ costs }) => costText(costs, what)),
+      each(`${what}, ms (range; reads + records)`, ({ costs }) => costText(costs, what)),
     ),
     each("delete snapshots and disk: how many", ({ end }) => String(end.deleted)),
     each("… answered after, ms", ({ end }) => number(end.ms)),
@@ -63,7 +63,9 @@ function figures(rows: readonly GrowthRow[]): Line[] {
 function costText(costs: GrowthRow["costs"], wanted: string): string {
   const cost = costs.find(({ what }) => what === wanted);
   if (cost === undefined) return "";
-  return `${number(cost.ms)} (${number(cost.worstMs)}; ${cost.reads} + ${cost.records})`;
+  const from = cost.leastMs === undefined ? "to " : `${number(cost.leastMs)}-`;
+  const range = `${from}${number(cost.worstMs)}`;
+  return `${number(cost.ms)} (${range}; ${cost.reads} + ${cost.records})`;
 }
 
 export function sizeText(bytes: number): string {
