@@ -84,3 +84,32 @@ test("what only a checkpoint that failed would have covered is not cleaned", asy
   }
   await left.vdis.close();
 });
+
+test("segments that are written while a checkpoint is written are not cleaned after it", async () => {
+  const { vdis, files } = await openMemoryVdis({ segmentBytesMax: 32 * 1024 });
+  await vdis.create("a", 2 ** 20);
+  const volume = vdis.volume("a");
+  await volume.write(filled(1), 0);
+  let writing: Promise<void> | undefined;
+  files.before = ({ operation, path }) => {
+    if (operation !== "link" || !path.startsWith("/store/checkpoints/")) return undefined;
+    writing ??= (async () => {
+      for (let write = 0; write < 30; write++) {
+        await volume.write(filled(2 + write), (write % 5) * 4096);
+      }
+    })();
+    return writing;
+  };
+  await vdis.store.checkpoint();
+  files.before = undefined;
+  assert.ok(writing !== undefined);
+  const { cleaner } = vdis.store;
+  for (let next = cleaner.next(); next !== undefined; next = cleaner.next()) {
+    await cleaner.clean(next);
+  }
+  const { vdis: left } = await openMemoryVdis({}, files.crashKeepingEverything());
+  for (let block = 0; block < 5; block++) {
+    assert.equal(await byteAt(left.volume("a"), block * 4096, 4096), 27 + block);
+  }
+  await left.close();
+});
