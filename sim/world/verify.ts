@@ -137,7 +137,7 @@ async function snapshots(world: World): Promise<void> {
 /** The store agrees with itself, and nothing that is dead stays for ever. */
 async function store(world: World, isLast: boolean): Promise<void> {
   const { store, registry } = world.machine.vdis;
-  const discarded = registry.discarded.size;
+  let discarded = registry.discarded.size;
   if (isLast) await store.clean();
   const { findings } = await checkStore(store, { repair: false });
   const bad = findings.filter(({ severity, message }) => {
@@ -151,7 +151,10 @@ async function store(world: World, isLast: boolean): Promise<void> {
   }
   if (!isLast) return;
   // The hour of a discarded tip may have ended since the cleaning: then there is more to clean.
-  if (registry.discarded.size !== discarded) await store.clean();
+  while (registry.discarded.size !== discarded) {
+    discarded = registry.discarded.size;
+    await store.clean();
+  }
   for (const segment of store.state.segments.values()) {
     if (segment.live > 0 || !segment.sealed) continue;
     if (store.needsForReplay(segment.log, segment.number)) continue;

@@ -59,24 +59,27 @@ test("simulation of a copy says how many worlds it took, and which failed", asyn
 
 test("the table of results says what nobody found, and how long simulation took", () => {
   const base = { filesRun: 3, commit: "1234567" };
-  const text = tableText([
-    {
-      ...base,
-      name: "late",
-      foundBy: undefined,
-      seconds: 90,
-      simulation: { worlds: 400, seconds: 60, failure: undefined },
-    },
-    {
-      ...base,
-      name: "early",
-      foundBy: { check: "beside", path: "src/store/tip.test.ts", test: "a test" },
-      seconds: 1.04,
-      simulation: { worlds: 7, seconds: 2.5, failure: "something is wrong" },
-    },
-  ]);
-  assert.match(text, /Of 2 planted bugs 1 were found at 1234567/);
-  assert.match(text, /found 1, the slowest after 7 worlds and 2\.5 s/);
+  const text = tableText(
+    [
+      {
+        ...base,
+        name: "late",
+        foundBy: undefined,
+        seconds: 90,
+        simulation: { worlds: 400, seconds: 60, failure: undefined },
+      },
+      {
+        ...base,
+        name: "early",
+        foundBy: { check: "beside", path: "src/store/tip.test.ts", test: "a test" },
+        seconds: 1.04,
+        simulation: { worlds: 7, seconds: 2.5, failure: "something is wrong" },
+      },
+    ],
+    5,
+  );
+  assert.match(text, /Of 5 planted bugs 2 were hunted, and 1 found, at 1234567/);
+  assert.match(text, /found 1 of 2, the slowest after 7 worlds and 2\.5 s/);
   const rows = text
     .split("\n")
     .filter((line) => line.startsWith("| late") || line.startsWith("| early"));

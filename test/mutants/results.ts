@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { allMutants } from "./all-mutants.ts";
 import type { Hunt } from "./hunt.ts";
 import { checkout } from "./scratch-checkout.ts";
 import { tableText } from "./table.ts";
@@ -69,6 +70,6 @@ export function writeTable(results: readonly Result[]): void {
   const after = rest?.split(end)[1];
   if (after === undefined)
     throw new Error(`${documentPath} has no place for the table: "${begin}"`);
-  const table = tableText(mergeResults(results));
+  const table = tableText(mergeResults(results), allMutants.length);
   writeFileSync(documentPath, `${before}${begin}\n${table}\n${end}${after}`);
 }

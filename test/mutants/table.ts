@@ -1,15 +1,19 @@
 import type { Result } from "./results.ts";
 
-/** What the hunts found, in words and as a table in Markdown: the slowest for simulation last. */
-export function tableText(results: readonly Result[]): string {
+/**
+ * What the hunts found, in words and as a table in Markdown: the slowest for simulation last. `listed` is
+ * how many bugs there are, of which some may not have been hunted yet.
+ */
+export function tableText(results: readonly Result[], listed: number): string {
   const bugs = results.filter(({ name }) => name !== "no bug at all");
   const found = bugs.filter(({ foundBy }) => foundBy !== undefined);
   const simulated = bugs.filter(({ simulation }) => simulation?.failure !== undefined);
   const slowest = simulated.toSorted((a, b) => secondsOf(b) - secondsOf(a))[0];
   const commits = [...new Set(bugs.map(({ commit }) => commit))].join(", ");
   const lines = [
-    `Of ${bugs.length} planted bugs ${found.length} were found at ${commits}. Simulation alone,`,
-    `with up to a minute of processor time for each, found ${simulated.length}` +
+    `Of ${listed} planted bugs ${bugs.length} were hunted, and ${found.length} found, at ${commits}.`,
+    "Simulation alone, with up to a minute of processor time for each, found " +
+      `${simulated.length} of ${bugs.filter(({ simulation }) => simulation !== undefined).length}` +
       (slowest === undefined
         ? "."
         : `, the slowest after ${worlds(slowest)} and ${secondsOf(slowest).toFixed(1)} s.`),
