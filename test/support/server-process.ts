@@ -83,7 +83,9 @@ export class ServerProcess implements AsyncDisposable {
     const running = await connectControl(join(store, "control.sock"));
     assert.ok(running, "a server that listens answers on its control socket");
     assert.equal(running.info.pid, child.pid);
-    return new ServerProcess({ store, child, ended, control: running.control, ...info });
+    const { nbd: uris, sheepdog: places } = info;
+    const { control } = running;
+    return new ServerProcess({ store, child, ended, control, nbd: uris, sheepdog: places });
   }
 
   private constructor(parts: {
