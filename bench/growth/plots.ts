@@ -4,7 +4,10 @@ import type { GrowthReport, GrowthRow } from "./growth.ts";
 import { linePlot, type Series } from "./line-plot.ts";
 import { sizeText } from "./tables.ts";
 
-/** Two plots by size and two by the number of snapshots: milliseconds, and memory. */
+/**
+ * Two plots by size and two by the number of snapshots: memory, and the least milliseconds, if all results
+ * have them: what is drawn is taken for what grows, and medians of a busy machine are not.
+ */
 export async function writePlots(directory: string, report: GrowthReport): Promise<void> {
   for (const by of ["size", "snapshots"] as const) {
     const rows = report.rows.filter((row) => row.by === by);
@@ -21,11 +24,16 @@ export async function writePlots(directory: string, report: GrowthReport): Promi
       memory: { unit: "MB of memory (RSS)", series: memorySeries(rows) },
     };
     for (const [what, { unit, series }] of Object.entries(plots)) {
+      if (what === "operations" && !rows.every(hasLeast)) continue;
       const title = what === "memory" ? "Memory of a process" : "Time of an operation";
       const svg = linePlot({ title, unit, axis, series });
       await writeFile(join(directory, `growth-${by}-${what}.svg`), svg);
     }
   }
+}
+
+function hasLeast({ costs }: GrowthRow): boolean {
+  return costs.every(({ leastMs }) => leastMs !== undefined);
 }
 
 function operationSeries(rows: readonly GrowthRow[]): Series[] {
