@@ -8,6 +8,7 @@ import { FakeStore } from "../../test/support/fake-control.ts";
 import { OriginalSheep } from "../../test/support/sheep/original-sheep.ts";
 import { SheepServer } from "../../test/support/sheep/sheep-server.ts";
 import { createNodeHost } from "../host/node/node-host.ts";
+import { openLocal } from "./local.ts";
 
 const host = createNodeHost({ logLevel: "silent" });
 
@@ -117,6 +118,35 @@ test("attributes are kept beside a disk, exclusively if asked, and can be remove
   assert.equal((await kelpie("vdi getattr d key")).exitCode, 5);
   const tooLong = await kelpie("vdi setattr d key", "x".repeat(65_537));
   assert.equal(tooLong.exitCode, 64);
+});
+
+test("a server of Kelpie's answers for its store", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "kelpie-cluster-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const settings = { store: new FakeStore(), directory, openLocal };
+  const interrupt = new AbortController();
+  const shown = Promise.withResolvers<string>();
+  const serving = runCli(
+    ["serve", "--json", "--nbd", "off", "--sheepdog", `unix:${directory}/sock`],
+    { ...settings, signal: interrupt.signal, onStdout: shown.resolve },
+  );
+  serving.then(({ stderr }) => shown.reject(new Error(stderr)), shown.reject);
+  t.after(async () => {
+    interrupt.abort(new Error("interrupted"));
+    await serving;
+  });
+  await shown.promise;
+  const kelpie = (line: string) => runCli(line.split(" "), settings);
+  assert.equal((await kelpie("vdi create d 1G")).exitCode, 0);
+  assert.equal((await kelpie("vdi setattr d key value")).stderr, "");
+  assert.equal((await kelpie("vdi getattr d key")).stdout, "value");
+  const info = await kelpie("cluster info");
+  assert.equal(info.stderr, "");
+  assert.match(info.stdout, /^Cluster status: running/);
+  const nodes = JSON.parse((await kelpie("node list --json")).stdout) as unknown[];
+  assert.equal(nodes.length, 1);
+  assert.match((await kelpie("node info")).stdout, /Total virtual image size 1\.0 GiB/);
+  assert.equal((await kelpie("cluster shutdown")).exitCode, 1);
 });
 
 test("what asks a cluster says so where there is none", async (t) => {

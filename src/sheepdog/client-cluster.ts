@@ -62,14 +62,17 @@ export async function readEpochs(client: SheepdogClient): Promise<ClusterHistory
   // Epochs of the past may have had more nodes than there are now.
   const now = await readNodes(client).catch(() => []);
   for (let nodes = Math.max(16, 2 * now.length); ; nodes *= 2) {
-    const target = new Uint8Array(epochsMax * (epochHeaderBytes + nodes * nodeBytes));
+    const recordBytes = epochHeaderBytes + nodes * nodeBytes;
+    const target = new Uint8Array(epochsMax * recordBytes);
     const answer = await client.ask({
       opcode: opcode.statCluster,
       encode: (prefix) => encodeClusterRequest(prefix, { nodes }),
       target,
     });
     if (answer.result === result.bufferSmall && nodes < nodesMax) continue;
-    const epochs = decodeEpochs(target.subarray(0, answer.receivedBytes), nodes);
+    // The last one may come without the room for nodes that it does not have.
+    const records = Math.ceil(answer.receivedBytes / recordBytes);
+    const epochs = decodeEpochs(target.subarray(0, records * recordBytes), nodes);
     const status = answer.result === result.success ? "running" : describeResult(answer.result);
     return { status, epochs };
   }

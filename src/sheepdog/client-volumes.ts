@@ -1,6 +1,7 @@
 import { KelpieError } from "../base/errors.ts";
 import type { SheepdogClient } from "./client.ts";
-import { isRefused } from "./client-errors.ts";
+import { isRefused, LostAnswerError } from "./client-errors.ts";
+import { resentMax } from "./client-limits.ts";
 import { listPointsOf } from "./client-list.ts";
 import { RemoteVolume } from "./client-volume.ts";
 import { result } from "./results.ts";
@@ -59,10 +60,13 @@ export class RemoteVolumes {
   }
 
   /** Where the cluster has no locks this only looks it up. */
-  async #lock(name: string): Promise<void> {
+  async #lock(name: string, attempt = 1): Promise<void> {
     try {
       await this.#client.lock({ name });
     } catch (error) {
+      // A lock that nobody heard of goes with its connection, or is reported as somebody else's.
+      const isLost = error instanceof LostAnswerError && attempt < resentMax;
+      if (isLost) return await this.#lock(name, attempt + 1);
       if (!isRefused(error, result.vdiLocked)) throw error;
       throw new KelpieError("busy", `disk "${name}" is locked in the cluster`, {
         cause: error,
