@@ -85,7 +85,7 @@ test("the table of results says what nobody found, and how long simulation took"
     .filter((line) => line.startsWith("| late") || line.startsWith("| early"));
   assert.deepEqual(rows, [
     "| early | `store/tip` | 1.0 | 7 worlds, 2.5 s |",
-    "| late | **nothing** | 90.0 | not in 400 worlds, 60 s |",
+    "| late | **nothing**, 3 files | 90.0 | not in 400 worlds, 60 s |",
   ]);
 });
 

@@ -26,8 +26,9 @@ export function tableText(results: readonly Result[], listed: number): string {
 }
 
 function rowOf(result: Result): string {
-  const { name, foundBy, seconds, simulation } = result;
-  const by = foundBy === undefined ? "**nothing**" : whereOf(foundBy);
+  const { name, foundBy, seconds, filesRun, simulation } = result;
+  const nothing = filesRun === 0 ? "tests not run" : `**nothing**, ${filesRun} files`;
+  const by = foundBy === undefined ? nothing : whereOf(foundBy);
   const alone =
     simulation === undefined
       ? "not run"
