@@ -1,4 +1,5 @@
 import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
+import { formatSize } from "../base/sizes.ts";
 import type { Clock } from "../host/clock.ts";
 import { checkTag } from "../vdi/names.ts";
 import type { Vdis } from "../vdi/vdis.ts";
@@ -33,6 +34,7 @@ export async function saveVm(
   for (const name of record.disks) mustBeFree(vdis, name, { tag, replaced });
   const image = newImage(vdis);
   const { isRunning: wasRunning } = await monitor.mustStandStill();
+  await mustHaveRoom(machine, vdis);
   const startMs = clock.monotonicMs();
   await machine.change({ pending: { kind: "save", image, wasRunning } });
   let pausedAtMs = startMs;
@@ -105,6 +107,7 @@ export async function loadVm(
     throw new KelpieError("corrupt", `the memory of snapshot "${snapshot.tag}" is gone`);
   }
   const { isRunning: wasRunning } = await monitor.mustStandStill();
+  await mustHaveRoom(machine, vdis);
   const before = newImage(vdis);
   const startMs = clock.monotonicMs();
   await machine.change({ pending: { kind: "load", image: before, wasRunning } });
@@ -210,6 +213,23 @@ function freeTag(wanted: string, vdis: Vdis, record: VmRecord): string {
 /** Not that of any other state in the store's memory VDIs, clones of each other as they may be. */
 function newImage(vdis: Vdis): string {
   return `kelpie-${vdis.store.allocateId()}`;
+}
+
+/**
+ * Before anything stands still for it. A state that ran out of space half-way would keep what it took, for
+ * QEMU cannot give it back without writing, and the guest would find its disks full. Pages of zeros take
+ * nothing, but how many there are only QEMU knows.
+ */
+async function mustHaveRoom({ monitor, name }: VmMachine, vdis: Vdis): Promise<void> {
+  const { space } = vdis.store;
+  await space.check();
+  const neededBytes = await monitor.memoryBytes();
+  const freeBytes = Math.max(0, space.freeBytes - space.reserveBytes);
+  if (freeBytes >= neededBytes) return;
+  const sizes = `${formatSize(neededBytes)}, and the store has ${formatSize(freeBytes)} to give`;
+  throw new KelpieError("no-space", `the memory of VM "${name}" may take up to ${sizes}`, {
+    remedy: `Free space, or delete snapshots: kelpie vm snapshots ${name}.`,
+  });
 }
 
 function findReplaced(record: VmRecord, tag: string, replace: boolean): VmSnapshot | undefined {

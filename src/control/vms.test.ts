@@ -347,7 +347,22 @@ describe("all or nothing", () => {
     }
   });
 
-  test("when no space is left for the memory, nothing has changed", async () => {
+  test("when there may be no space for the memory, nothing is begun", async () => {
+    const world = await savedOnce();
+    world.host.files.space = async () => ({ totalBytes: 2 ** 30, freeBytes: 2 ** 28 });
+    for (const run of Object.values(operations)) {
+      await assert.rejects(run(world), (error) => {
+        assert.ok(isKelpieError(error, "no-space"));
+        assert.match(error.message, /the memory of VM "vm1" may take up to 256 MiB/);
+        return true;
+      });
+    }
+    assert.ok(!world.qemu.log.includes("stop"));
+    await world.mustBeInOrder();
+    await world.close();
+  });
+
+  test("when space runs out under the memory, nothing has changed", async () => {
     const world = await savedOnce();
     let failed = false;
     world.qemu.intercept = (command): Interception => {
@@ -419,9 +434,9 @@ describe("the rest", () => {
   test("a VM is stopped, and deleted with its snapshots; its disks stay", async () => {
     const world = await savedOnce();
     await assert.rejects(world.control.call("vm.delete", { name }), /is not off/);
+    world.qemu.onQuit = () => world.net.stopListening(monitor);
     const stopping = world.control.call("vm.stop", { name, force: true });
     assert.deepEqual(await stopping, { stopped: true });
-    world.net.stopListening(monitor);
     assert.deepEqual(await world.control.call("vm.stop", { name }), { stopped: false });
     assert.equal((await world.control.call("vm.list", {}))[0]?.state, "off");
     await world.control.call("vm.delete", { name });

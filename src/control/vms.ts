@@ -17,6 +17,9 @@ const workPatienceMs = 30_000;
 const progressMs = 100;
 /** After opening, VMs with something unfinished are tried so often until they answer. */
 const recoverAgainMs = 2000;
+/** A QEMU that ends is waited for, up to ten seconds. */
+const endLookMs = 50;
+const endLooksMax = 200;
 /** More than all its states will ever take: a VDI takes only what is written. */
 const memoryVdiBytes = 2 ** 40;
 /** Of a Unix socket's path (unix(7)), less the longest name of one. */
@@ -239,6 +242,7 @@ export class Vms {
       try {
         if (request.force) await monitor.quit();
         else await this.#powerDown(name, monitor, request.timeoutMs);
+        await this.#untilOff(record);
         return true;
       } finally {
         monitor.close();
@@ -344,6 +348,16 @@ export class Vms {
       // Off: with its QEMU went the memory that was half saved or half loaded; disks are as they were.
       if (error.code === "not-found") await this.#put({ ...record, pending: null });
       else log.warn("vm not brought in order yet", { vm: name, error: messageOf(error) });
+    }
+  }
+
+  /** Its monitor is gone; the process takes a moment more to close what it had open. */
+  async #untilOff(record: VmRecord): Promise<void> {
+    for (let look = 0; look < endLooksMax; look++) {
+      if ((await this.stateOf(record)) === "off") return;
+      await new Promise<void>((resolve) => {
+        this.#host.timers.after(endLookMs, resolve);
+      });
     }
   }
 

@@ -29,6 +29,8 @@ export class FakeQemu {
   memory = "";
   isRunning = true;
   state = "";
+  /** Told of the end of the process. */
+  onQuit: () => void = () => {};
   /** Told of a file that is formatted. */
   onFormat: (file: string) => Promise<void> = async () => {};
   readonly nodes = new Map<string, FakeNode>();
@@ -174,6 +176,7 @@ export class FakeQemu {
       case "human-monitor-command":
         return `you said ${String(input["command-line"])}\r\n`;
       case "quit":
+        this.onQuit();
         queueMicrotask(() => this.vanish());
         return;
       default:
