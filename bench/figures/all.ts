@@ -4,6 +4,7 @@ import { besidePeers } from "./beside-peers.ts";
 import { cleaner } from "./cleaner.ts";
 import { flush } from "./flush.ts";
 import { growth } from "./growth.ts";
+import { sheepdog } from "./sheepdog.ts";
 import { space } from "./space.ts";
 
 const [branch, ...otherGrowth] = growth;
@@ -11,6 +12,7 @@ const [branch, ...otherGrowth] = growth;
 /** In the order in which the design lists them, which is that of the table. */
 export const allFigures: readonly Figure[] = [
   ...besidePeers,
+  ...sheepdog,
   afterSnapshot,
   flush,
   ...(branch === undefined ? [] : [branch]),

@@ -1,5 +1,8 @@
+import assert from "node:assert/strict";
 import { join } from "node:path";
+import { parseAddress } from "../../src/cli/addresses.ts";
 import type { CallInput, CallName, CallOutput } from "../../src/control/calls.ts";
+import type { Address } from "../../src/host/net.ts";
 import { ServerProcess } from "../../test/support/server-process.ts";
 import { within } from "../time-limit.ts";
 import type { BenchServer } from "./server.ts";
@@ -13,12 +16,14 @@ const stopMs = 60_000;
 /** `kelpie serve` in a process of its own, on a store of its own. */
 export class Kelpie implements BenchServer {
   readonly name = "Kelpie";
+  readonly disk = disk;
   readonly #server: ServerProcess;
   #snapshots = 0;
 
   static async start(options: { directory: string; sizeBytes: number }): Promise<Kelpie> {
     const { directory, sizeBytes } = options;
-    const starting = ServerProcess.start(join(directory, "store"));
+    const sheepdog = `unix:${join(directory, "sheepdog.sock")}`;
+    const starting = ServerProcess.start(join(directory, "store"), ["--sheepdog", sheepdog]);
     const server = await within({ what: "kelpie serve: to listen", ms: startMs }, starting);
     const kelpie = new Kelpie(server);
     await kelpie.#call("vdi.create", { name: disk, sizeBytes });
@@ -31,6 +36,13 @@ export class Kelpie implements BenchServer {
 
   get uri(): string {
     return this.#server.uri(disk);
+  }
+
+  /** Where it speaks Sheepdog. */
+  get sheepdog(): Address {
+    const address = parseAddress(this.#server.sheepdog);
+    assert.ok(address !== "off");
+    return address;
   }
 
   /** Where the store is. */

@@ -37,6 +37,24 @@ test("a smallest run measures every server of a figure", { skip: missing }, asyn
   }
 });
 
+test("a smallest run asks one disk over both protocols", { skip: missing }, async () => {
+  await using scratch = await Scratch.create();
+  const json = scratch.file("bench.json");
+  const { exitCode, printed } = await run(scratch, "--only", "sheepdog", "--json", json);
+  assert.equal(exitCode, 0, printed.join("\n"));
+  const { figures } = JSON.parse(await readFile(json, "utf8")) as BenchReport;
+  assert.deepEqual(
+    figures.map(({ id }) => id),
+    ["sheepdog-read-32", "sheepdog-write-32"],
+  );
+  for (const { id, comparisons } of figures) {
+    assert.equal(comparisons.length, 1, id);
+    for (const { ours, theirs } of comparisons) {
+      for (const value of [...ours, ...theirs]) assert.ok(value > 0, id);
+    }
+  }
+});
+
 test("a check fails when a ratio is bad twice", { skip: missing }, async () => {
   await using scratch = await Scratch.create();
   const json = scratch.file("recorded.json");
