@@ -60,6 +60,14 @@ export async function eachOwnBlocks(
   }
 }
 
+/** Whether two maps share all chunks of a page, as far as that can be told without reading. */
+export function sharePage(map: PointMap, below: PointMap | undefined, pageIndex: number): boolean {
+  const own = map.root.pages;
+  const other = below === undefined ? [] : below.root.pages;
+  if (own === undefined || other === undefined) return false;
+  return sameNode(own[pageIndex], other[pageIndex]);
+}
+
 async function eachDifferingChunk(
   map: PointMap,
   below: PointMap | undefined,

@@ -4,6 +4,7 @@ import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import { runHolding } from "../base/mutex.ts";
 import type { FileLock, Files } from "../host/files.ts";
 import type { Host } from "../host/host.ts";
+import type { Timers } from "../host/timers.ts";
 import type { Backend } from "./backend/backend.ts";
 import { type MoveRequest, moveTips, type SnapshotRequest, snapshotTips } from "./branch.ts";
 import { Catalog } from "./catalog.ts";
@@ -383,6 +384,10 @@ export class Store {
 
   get files(): Files {
     return this.#components.host.files;
+  }
+
+  get timers(): Timers {
+    return this.#components.host.timers;
   }
 
   get #source() {

@@ -53,7 +53,7 @@ export class VdiObjects implements Objects {
     const cluster = this.#cluster;
     const vids = new VidResolver(vdis);
     const wipes = new Wipes({ vdis, vids });
-    const owners = new Owners({ registry });
+    const owners = new Owners({ store: vdis.store, registry });
     const extra = new ExtraObjects({ vdis, vids });
     const reader = new InodeReader({ registry, owners, extra });
     const data = new DataObjects({ vdis, vids, owners });
