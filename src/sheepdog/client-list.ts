@@ -46,6 +46,7 @@ async function readHeaders(client: SheepdogClient, vids: Iterable<number>): Prom
 
 function* vidsOf(inUse: Uint8Array, deleted: Uint8Array): Generator<number> {
   for (let byte = 0; byte < inUse.length; byte++) {
+    if (inUse[byte] === 0) continue; // nearly all of two million
     const present = (inUse[byte] ?? 0) & ~(deleted[byte] ?? 0);
     for (let bit = 0; bit < 8; bit++) if ((present & (1 << bit)) !== 0) yield 8 * byte + bit;
   }
