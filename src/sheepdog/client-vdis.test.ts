@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { type Cut, CutNet } from "../../test/support/sheep/cut-net.ts";
+import type { Cut } from "../../test/support/sheep/cut-net.ts";
+import {
+  cutOperation,
+  cutOperationNames,
+  makeDisks,
+} from "../../test/support/sheep/cut-operations.ts";
 import { mebibyte, SheepWorld } from "../../test/support/sheep/sheep-world.ts";
 import { isSoak } from "../../test/support/soak.ts";
 import { isKelpieError } from "../base/errors.ts";
@@ -162,95 +167,29 @@ describe("the disks of an original cluster", () => {
     await world.close();
   });
 
-  for (const name of [
-    "create",
-    "clone",
-    "snapshot",
-    "rollback",
-    "deleteSnapshot",
-    "delete",
-  ] as const) {
+  for (const name of cutOperationNames) {
     test(`${name}: cut anywhere, it has happened or not, or can be repeated`, async () => {
-      const whole = await cutOperation(name, undefined);
-      for (const direction of ["out", "in"] as const) {
-        const end = Math.min(whole.passed[direction], isSoak ? Number.POSITIVE_INFINITY : 1e5);
-        // Bitmaps are 2 MiB: what matters is where requests and small answers are.
-        const step = isSoak && end < 1e5 ? 1 : Math.ceil(end / (isSoak ? 200 : 8));
-        for (let afterBytes = 0; afterBytes < end; afterBytes += step) {
-          await cutOperation(name, { direction, afterBytes });
-        }
-      }
+      const { places } = await cutAt(name, undefined);
+      for (const cut of places) assert.equal((await cutAt(name, cut)).cuts, 1);
     });
   }
 });
 
-type Operation = "create" | "clone" | "snapshot" | "rollback" | "deleteSnapshot" | "delete";
-
-/** Does it over a network that is cut once; again if that failed; then it must have happened once. */
-async function cutOperation(name: Operation, cut: Cut | undefined) {
+async function cutAt(name: string, cut: Cut | undefined) {
   const { world } = await worldWithDisks();
-  const net = new CutNet(undefined, { net: world.net });
-  const vdis = new RemoteVdis({ url }, { client: await world.client(net) });
-  const passedBefore = { ...net.passed };
-  if (cut !== undefined) net.cutAfter(cut);
-  const operations: Record<Operation, () => Promise<unknown>> = {
-    create: () => vdis.create("new", mebibyte),
-    clone: () => vdis.clone("disk", "one", "new"),
-    snapshot: () => vdis.snapshot("disk", "new"),
-    rollback: () => vdis.rollback("disk", "one", true),
-    deleteSnapshot: () => vdis.deleteSnapshot("disk", "one"),
-    delete: () => vdis.delete("disk"),
-  };
-  const when = `${name}, cut ${JSON.stringify(cut)}`;
-  try {
-    await operations[name]();
-  } catch (error) {
-    assert.ok(isKelpieError(error, "io"), `${when}: ${error}`);
-    await operations[name]();
-  }
-  const passed = {
-    out: net.passed.out - passedBefore.out,
-    in: net.passed.in - passedBefore.in,
-  };
-  const points = await describePoints(await world.client());
-  const shown = points
-    .map(({ name: of, kind, tag, snapId }) => `${of}:${kind === "working" ? "tip" : tag}:${snapId}`)
-    .sort();
-  const expected: Record<Operation, string[]> = {
-    create: ["disk:one:1", "disk:tip:3", "disk:two:2", "new:tip:1"],
-    clone: ["disk:one:1", "disk:tip:3", "disk:two:2", "new:tip:1"],
-    snapshot: ["disk:new:3", "disk:one:1", "disk:tip:4", "disk:two:2"],
-    rollback: ["disk:one:1", "disk:tip:3", "disk:two:2"],
-    deleteSnapshot: ["disk:tip:3", "disk:two:2"],
-    delete: ["disk:one:1", "disk:two:2"],
-  };
-  assert.deepEqual(shown, expected[name], when);
-  assert.deepEqual(world.sheep.inconsistencies(), [], when);
-  const contents: Record<string, number> = { one: 1, two: 2, tip: name === "rollback" ? 1 : 3 };
-  const exports = new RemoteExports({ vdis });
-  for (const label of shown.filter((text) => text.startsWith("disk")).map((t) => t.split(":")[1])) {
-    const opened = await exports.open(label === "tip" ? "disk" : `disk@${label}`, someone);
-    assert.deepEqual(await read(opened.device, 0, 1), [contents[label ?? ""] ?? 3], when);
-    await opened.close();
-  }
+  const placesMax = isSoak ? Number.POSITIVE_INFINITY : 8;
+  const done = await cutOperation(name, world, { ...(cut && { cut }), placesMax });
+  assert.deepEqual(world.sheep.inconsistencies(), [], `${name}, cut ${JSON.stringify(cut)}`);
   await world.close();
-  return { passed };
+  return done;
 }
 
 const someone = { protocol: "nbd", peer: "a test" } as const;
 
-/** "disk" has the snapshots "one" and "two", and begins with the bytes 1, 2 and 3 in its three points. */
 async function worldWithDisks() {
   const world = await SheepWorld.start();
   const vdis = new RemoteVdis({ url }, { client: await world.client() });
-  await vdis.create("disk", diskBytes);
-  const { volume, close } = await vdis.volumes.open("disk");
-  await volume.write([filled(2 * mebibyte, 1)], 0);
-  await vdis.snapshot("disk", "one");
-  await volume.write([filled(512, 2)], 0);
-  await vdis.snapshot("disk", "two");
-  await volume.write([filled(512, 3)], 0);
-  return { world, vdis, volume, close };
+  return { world, vdis, ...(await makeDisks(vdis)) };
 }
 
 function coded(code: string): (error: unknown) => boolean {

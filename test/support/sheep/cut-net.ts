@@ -20,6 +20,10 @@ export class CutNet implements Net {
   cuts = 0;
   /** What went each way so far. */
   readonly passed = { out: 0, in: 0 };
+  /** How much had gone when each chunk began: mostly a request, an answer, or what either brought. */
+  readonly begins: Record<Cut["direction"], number[]> = { out: [], in: [] };
+  /** Called at the cut. */
+  onCut: (() => void) | undefined;
 
   constructor(cut: Cut | undefined, components: { net: Net }) {
     this.#net = components.net;
@@ -30,6 +34,22 @@ export class CutNet implements Net {
   /** From now on. */
   cutAfter({ direction, afterBytes }: Cut): void {
     this.#left[direction] = afterBytes;
+  }
+
+  /**
+   * Where somebody who does the same again could be cut: before each chunk that went since, and inside
+   * it. Of these `countMax`, from one end to the other.
+   */
+  placesSince(passed: Readonly<CutNet["passed"]>, countMax: number): Cut[] {
+    const places = (["out", "in"] as const).flatMap((direction) =>
+      this.begins[direction]
+        .filter((at) => at >= passed[direction])
+        .flatMap((at) => [at, at + 7])
+        .map((at) => ({ direction, afterBytes: at - passed[direction] })),
+    );
+    const step = Math.max(1, (places.length - 1) / (countMax - 1));
+    const count = Math.min(places.length, countMax);
+    return Array.from({ length: count }, (_, n) => places[Math.round(n * step)] as Cut);
   }
 
   listen(address: Address, accept: (connection: Connection) => void): Promise<Listener> {
@@ -43,11 +63,13 @@ export class CutNet implements Net {
   /** How many of `count` bytes pass; fewer than asked for: cut now. */
   #pass(direction: "out" | "in", count: number): number {
     const passing = Math.min(count, this.#left[direction]);
+    if (count > 0) this.begins[direction].push(this.passed[direction]);
     this.passed[direction] += passing;
     this.#left[direction] -= passing;
     if (passing < count) {
       this.cuts++;
       this.#left[direction] = Number.POSITIVE_INFINITY;
+      this.onCut?.();
     }
     return passing;
   }
