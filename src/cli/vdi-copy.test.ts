@@ -9,10 +9,12 @@ import { FakeStore } from "../../test/support/fake-control.ts";
 import { OriginalSheep } from "../../test/support/sheep/original-sheep.ts";
 import { SheepServer } from "../../test/support/sheep/sheep-server.ts";
 import { isSoak } from "../../test/support/soak.ts";
+import type { Exports } from "../block/exports.ts";
 import type { VdiEntry } from "../control/calls.ts";
 import { openLocalStore } from "../control/local-store.ts";
 import { createNodeHost } from "../host/node/node-host.ts";
 import { SheepdogClient } from "../sheepdog/client.ts";
+import { RemoteExports } from "../sheepdog/client-exports.ts";
 import { RemoteVdis } from "../sheepdog/client-vdis.ts";
 import { openLocal } from "./local.ts";
 
@@ -50,7 +52,7 @@ async function said(result: Promise<CliResult>): Promise<Buffer> {
 
 /** Every point of a disk reads the same in the copy. */
 async function assertSame(
-  { kelpie, settings, uri }: Awaited<ReturnType<typeof world>>,
+  { vdis, settings, uri }: Awaited<ReturnType<typeof world>>,
   names: { from: string; to: string },
 ): Promise<VdiEntry[]> {
   const list = async (name: string, store: string) =>
@@ -64,13 +66,28 @@ async function assertSame(
       return [kind, snapId, tag, sizeBytes, kind === "snapshot" ? createdMs : 0];
     });
   assert.deepEqual(shown(copy), shown(original));
-  for (const { kind, snapId } of original) {
-    const which = kind === "snapshot" ? ["-s", String(snapId)] : [];
-    const there = runCli(["--store", uri(""), "vdi", "read", names.from, ...which], settings);
-    const here = kelpie("vdi", "read", names.to, ...which);
-    assert.equal(Buffer.compare(await said(here), await said(there)), 0, `snapshot ${snapId}`);
+  // All at once, and not by commands that open the store for each.
+  const store = await openLocalStore({ directory: settings.directory }, { host });
+  try {
+    const remote = new RemoteExports({ vdis });
+    for (const { kind, snapId } of original) {
+      const which = kind === "snapshot" ? `@#${snapId}` : "";
+      const there = await contents(remote, `${names.from}${which}`);
+      const here = await contents(store.exports, `${names.to}${which}`);
+      assert.equal(Buffer.compare(here, there), 0, `snapshot ${snapId}`);
+    }
+  } finally {
+    await store.close();
   }
   return copy;
+}
+
+async function contents(exports: Exports, name: string): Promise<Uint8Array> {
+  const { device, close } = await exports.open(name, { protocol: "nbd", peer: "a test" });
+  const bytes = new Uint8Array(device.sizeBytes);
+  await device.read(bytes, 0);
+  await close();
+  return bytes;
 }
 
 test("a copy has all snapshots, tags, ids and times, and takes the space of the original", async (t) => {
@@ -163,7 +180,7 @@ test("a copy that was interrupted anywhere goes on where it was", async (t) => {
   };
   const whole = await count(() => kelpie("vdi", "copy", uri("disk"), "whole"));
   assert.equal(whole.exitCode, 0);
-  const step = isSoak ? 1 : Math.ceil(whole.requests / 6);
+  const step = isSoak ? 1 : Math.ceil(whole.requests / 4);
   for (let after = 3; after < whole.requests; after += step) {
     const name = `after${after}`;
     let left = after;

@@ -45,10 +45,13 @@ async function readHeaders(client: SheepdogClient, vids: Iterable<number>): Prom
 }
 
 function* vidsOf(inUse: Uint8Array, deleted: Uint8Array): Generator<number> {
-  for (let byte = 0; byte < inUse.length; byte++) {
-    if (inUse[byte] === 0) continue; // nearly all of two million
-    const present = (inUse[byte] ?? 0) & ~(deleted[byte] ?? 0);
-    for (let bit = 0; bit < 8; bit++) if ((present & (1 << bit)) !== 0) yield 8 * byte + bit;
+  const words = new DataView(inUse.buffer, inUse.byteOffset, inUse.length);
+  for (let at = 0; at < inUse.length; at += 4) {
+    // Nearly all of half a million.
+    if (words.getUint32(at) === 0) continue;
+    for (let vid = 8 * at; vid < 8 * at + 32; vid++) {
+      if (hasBit(inUse, vid) && !hasBit(deleted, vid)) yield vid;
+    }
   }
 }
 
