@@ -17,10 +17,9 @@ import { type DataObjects, staleVid } from "./data-objects.ts";
 import type { ExtraObjects } from "./extra-objects.ts";
 import type { InodeReader } from "./inode-reader.ts";
 import { type InodeFields, noInodeFields } from "./object-registry.ts";
-import { arrayObjectsMax, objectBytes } from "./object-size.ts";
+import { arrayObjectsMax, objectBytes, objectCount } from "./object-size.ts";
 import { ObjectError } from "./objects.ts";
 import type { ResolvedVid, VidResolver } from "./vid-resolver.ts";
-import type { Wipes } from "./wipes.ts";
 
 interface Range {
   offset: number;
@@ -31,23 +30,27 @@ interface Range {
  * Takes from what clients write into inodes what is theirs to say: the tag of the next snapshot, the
  * state of the machine, a larger size, objects that are given up. Anything else is known better here,
  * and a client whose inode is old must not undo it.
+ *
+ * Entries that become zeros several at a time come before DEL_VDI of the disk (`dog`) or, by a mistake
+ * of QEMU's, of one of its snapshots, while a machine runs on the disk. They are nothing: DEL_VDI gives
+ * up all of what it deletes, and no guest's trim comes in this way.
  */
 export class InodeWriter {
   readonly #vdis: Vdis;
   readonly #vids: VidResolver;
   readonly #reader: InodeReader;
   readonly #data: DataObjects;
-  readonly #wipes: Wipes;
   readonly #extra: ExtraObjects;
   /** Held for what has to happen before or after an operation on VDIs. */
   readonly #cluster: Mutex;
+  /** By vid: the entry behind those that were wiped last, if no trim came since. */
+  readonly #wipedUntil = new Map<number, number>();
 
   constructor(components: {
     vdis: Vdis;
     vids: VidResolver;
     reader: InodeReader;
     data: DataObjects;
-    wipes: Wipes;
     extra: ExtraObjects;
     cluster: Mutex;
   }) {
@@ -55,7 +58,6 @@ export class InodeWriter {
     this.#vids = components.vids;
     this.#reader = components.reader;
     this.#data = components.data;
-    this.#wipes = components.wipes;
     this.#extra = components.extra;
     this.#cluster = components.cluster;
   }
@@ -158,9 +160,23 @@ export class InodeWriter {
     // What is given up of a snapshot has an effect with DEL_VDI, which gives up all of it.
     if (found.kind !== "tip" || dropped.length === 0) return;
     const [only] = dropped;
-    if (end - first === 1 && only !== undefined) {
+    if (end - first > 1 || only === undefined) {
+      this.#wipedUntil.set(vid, end);
+    } else if (!(await this.#endsWipe(found, only))) {
       await this.#data.drop({ kind: "data", vid, index: only }, "discard");
-    } else await this.#cluster.run(() => this.#wipes.wipe(found.entry, dropped));
+    }
+  }
+
+  /** Whether it is the disk's last object, and all that the wipe of the rest has left. */
+  async #endsWipe(found: ResolvedVid, index: number): Promise<boolean> {
+    const { entry, point } = found;
+    const until = this.#wipedUntil.get(entry.vid);
+    this.#wipedUntil.delete(entry.vid);
+    if (until === undefined || until > index || point === undefined) return false;
+    if (index !== objectCount(point, entry) - 1) return false;
+    const between = new Uint8Array(4 * (index - until));
+    await this.#reader.read(found, inodeEntriesAt + 4 * until, between);
+    return between.every((byte) => byte === 0);
   }
 }
 

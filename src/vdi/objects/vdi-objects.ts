@@ -28,7 +28,6 @@ import { Owners } from "./owners.ts";
 import { VdiOperations } from "./vdi-operations.ts";
 import { VidResolver } from "./vid-resolver.ts";
 import { type Vid, vidCount } from "./vid-table.ts";
-import { Wipes } from "./wipes.ts";
 
 /** The disks of a store as clients of Sheepdog see them. One for each open store. */
 export class VdiObjects implements Objects {
@@ -52,7 +51,6 @@ export class VdiObjects implements Objects {
     const { registry } = vdis;
     const cluster = this.#cluster;
     const vids = new VidResolver(vdis);
-    const wipes = new Wipes({ vdis, vids });
     const owners = new Owners({ store: vdis.store, registry });
     const extra = new ExtraObjects({ vdis, vids });
     const reader = new InodeReader({ registry, owners, extra });
@@ -62,9 +60,9 @@ export class VdiObjects implements Objects {
     this.#data = data;
     this.#extra = extra;
     this.#inodes = reader;
-    this.#inodeWriter = new InodeWriter({ vdis, vids, reader, data, wipes, extra, cluster });
+    this.#inodeWriter = new InodeWriter({ vdis, vids, reader, data, extra, cluster });
     this.#attributes = new Attributes({ vdis });
-    this.#operations = new VdiOperations({ vdis, vids, wipes });
+    this.#operations = new VdiOperations({ vdis, vids });
     this.#locking = settings.locking;
     vdis.vidLocks.isOn = this.locking;
   }

@@ -9,17 +9,17 @@ import { arrayObjectsMax } from "./object-size.ts";
 import { type NewVdi, ObjectError, type VdiSettings } from "./objects.ts";
 import type { VidResolver } from "./vid-resolver.ts";
 import type { Vid } from "./vid-table.ts";
-import type { Wipes } from "./wipes.ts";
+
+/** A client has this long from DEL_VDI to NEW_VDI, even if nothing that is discarded is kept. */
+const rollbackMs = 60_000;
 
 /** NEW_VDI and DEL_VDI. Each is one catalog record, in which a new working VDI has its vid. */
 export class VdiOperations {
   readonly #vdis: Vdis;
   readonly #vids: VidResolver;
-  readonly #wipes: Wipes;
 
-  constructor(components: { vdis: Vdis; vids: VidResolver; wipes: Wipes }) {
+  constructor(components: { vdis: Vdis; vids: VidResolver }) {
     this.#vdis = components.vdis;
-    this.#wipes = components.wipes;
     this.#vids = components.vids;
   }
 
@@ -45,14 +45,12 @@ export class VdiOperations {
 
   async delete(entry: Vid): Promise<void> {
     const { kind, point } = this.#vids.resolve(entry.vid);
-    if (kind === "tip") return await this.#wipes.deleteTip(entry);
+    if (kind === "tip") return await this.#deleteTip(entry.name);
     if (kind !== "snapshot") throw new ObjectError("no-vdi", `"${entry.name}" is gone already`);
     const { registry } = this.#vdis;
     const snapshot = registry.snapshotAt(point.id);
-    if (snapshot !== undefined) {
-      await this.#wipes.restore(snapshot.name);
-      await this.#vdis.deleteSnapshot(snapshot.name, `#${snapshot.snapId}`);
-    }
+    if (snapshot === undefined) return;
+    await this.#vdis.deleteSnapshot(snapshot.name, `#${snapshot.snapId}`);
   }
 
   /** MAKE_FS. What was deleted can be brought back as always. */
@@ -71,6 +69,14 @@ export class VdiOperations {
     const { locking } = settings;
     const format = { copies, copyPolicy, blockSizeShift, locking };
     await this.#vdis.note([{ type: "format", format }]);
+  }
+
+  async #deleteTip(name: string): Promise<void> {
+    const { registry, locks } = this.#vdis;
+    await locks.run([name], async () => {
+      this.#vdis.spareDiscarded(registry.find(name).tip, rollbackMs);
+      await this.#vdis.deleteHolding(name, { ignoring: "sheepdog" });
+    });
   }
 
   /** A new disk, or a clone. After DEL_VDI of the same name, a clone is the second half of a rollback. */
