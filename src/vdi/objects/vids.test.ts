@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openMemoryObjects } from "../../../test/support/memory-objects.ts";
+import { filled } from "../../../test/support/memory-vdis.ts";
 
 const mebibyte = 2 ** 20;
 
@@ -140,5 +141,47 @@ test("lookups at the same time as snapshots never give a vid to two points", asy
   const { vids } = vdis.registry.objects;
   assert.equal(vids.size, 11);
   assert.equal(new Set([...vids.values()].map(({ point }) => point)).size, 11);
+  await vdis.close();
+});
+
+/** Disk a with a client that has its vid, snapshots s1 and s2 that nobody of Sheepdog saw, clone k of s2. */
+async function openUnseen() {
+  const opened = await openMemoryObjects();
+  const { vdis, vidOf } = opened;
+  await vdis.create("a", 4 * mebibyte);
+  await vdis.volume("a").write(filled(7), 0);
+  const vid = await vidOf("a");
+  await vdis.snapshot(["a"], "s1");
+  await vdis.volume("a").write(filled(8), mebibyte);
+  await vdis.snapshot(["a"], "s2");
+  await vdis.clone("a", "s2", "k");
+  return { ...opened, vid };
+}
+
+test("a vid leads over deleted snapshots that never had one to what stands on them", async () => {
+  const { vdis, dataAt, objects, vid } = await openUnseen();
+  await vdis.deleteSnapshot("a", "s2");
+  await vdis.deleteSnapshot("a", "s1");
+  await vdis.store.clean();
+  assert.equal(await dataAt(vid, 0), 7);
+  const write = async () => objects.write({ kind: "data", vid, index: 0 }, 0, filled(9));
+  await assert.rejects(write(), { refusal: "read-only" }, "so that the client looks it up");
+  // Now s2 goes too, into what is left on it.
+  await vdis.delete("k");
+  await vdis.purge();
+  await vdis.store.clean();
+  assert.equal(await dataAt(vid, 0), 7);
+  await vdis.close();
+});
+
+test("it also does when one of those on a deleted snapshot was looked up before", async () => {
+  const { vdis, dataAt, vidOf, vid } = await openUnseen();
+  await vdis.deleteSnapshot("a", "s2");
+  await vidOf("k");
+  await vdis.deleteSnapshot("a", "s1");
+  await vdis.delete("k");
+  await vdis.purge();
+  await vdis.store.clean();
+  assert.equal(await dataAt(vid, 0), 7);
   await vdis.close();
 });

@@ -90,14 +90,16 @@ export class VidChoice {
     for (const { point } of all) this.#inherit(point);
   }
 
-  /** What stands on the point and has none, of whatever name. */
+  /**
+   * What stands on the point and has none, of whatever name. Through a deleted snapshot that is kept for
+   * what stands on it to all of that, which gives it one too: when it goes, its vid must lead on.
+   */
   addChildren(point: Point): void {
-    for (const child of point.children) {
-      if (this.#isHidden(child)) this.addChildren(child);
-      else {
-        const name = this.#registry.nameOf(child.id);
-        if (name !== undefined) this.addName(name);
-      }
+    const pending = [...point.children];
+    for (let child = pending.pop(); child !== undefined; child = pending.pop()) {
+      const name = this.#registry.nameOf(child.id);
+      if (name !== undefined) this.addName(name);
+      else pending.push(...child.children);
     }
   }
 
