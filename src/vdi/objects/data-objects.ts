@@ -38,7 +38,10 @@ export class DataObjects {
     this.#owners = components.owners;
   }
 
-  /** By any vid that has it: what a point does not own it shares with the owner. */
+  /**
+   * By any vid that has it: what a point does not own it shares with the owner. On the line of the working
+   * VDI a hole reads as zeros: it may be what another protocol trimmed since the client read its map.
+   */
   read(id: ObjectId, offset: number, target: Uint8Array): Completion<void> {
     const vid = this.#vids.resolve(id.vid);
     if (vid.kind === "tip") {
@@ -46,7 +49,7 @@ export class DataObjects {
         const place = placeOf(id, { entry, point });
         mustFit(id, place, { offset, length: target.length });
         const read = (part: Uint8Array, at: number) => volume.read(part, at);
-        return ifMapped(point, { id, place }, () => readPart(place, { offset, target, read }));
+        return readPart(place, { offset, target, read });
       });
     }
     if (vid.kind === "stale") throw staleVid(id.vid);
@@ -56,7 +59,8 @@ export class DataObjects {
     const { store } = this.#vdis;
     const blocks = (part: Uint8Array, first: number) => store.read(point, { target: part, first });
     const read = (part: Uint8Array, at: number) => readBytes(blocks, part, at);
-    return ifMapped(point, { id, place }, () => readPart(place, { offset, target, read }));
+    const isThere = () => this.#leadsToTip(entry, point);
+    return ifMapped(point, { id, place, isThere }, () => readPart(place, { offset, target, read }));
   }
 
   write(id: ObjectId, offset: number, chunks: readonly Uint8Array[]): Completion<void> {
@@ -270,15 +274,15 @@ function mustFit(id: ObjectId, { size }: Place, range: { offset: number; length:
   throw new ObjectError("invalid", `bytes behind the end of object ${id.index}`);
 }
 
-/** At once if what is there is known, and `request` is. */
+/** At once if what is there is known, and `request` is. `isThere`: whether a hole is an object too. */
 function ifMapped(
   point: Point,
-  object: { id: ObjectId; place: Place },
+  object: { id: ObjectId; place: Place; isThere?: () => boolean },
   request: () => Completion<void>,
 ): Completion<void> {
-  const { id, place } = object;
+  const { id, place, isThere } = object;
   const answer = (mapped: boolean) => {
-    if (mapped) return request();
+    if (mapped || isThere?.() === true) return request();
     throw new ObjectError("no-object", `object ${id.index} of ${id.vid.toString(16)} is a hole`);
   };
   const mapped = mapsAny(point.map, blocksOf(place.start, place.inDisk));
