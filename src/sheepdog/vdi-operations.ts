@@ -41,7 +41,7 @@ export async function lockVdi(call: Call, { objects }: OperationParts): Promise<
 
 /** "Always success": a client that goes away does not want to know. */
 export async function releaseVdi(call: Call, { objects }: OperationParts): Promise<Answer> {
-  objects.release(decodeVdiFields(call.header, 0).baseVid);
+  objects.release(call.client, decodeVdiFields(call.header, 0).baseVid);
   return {};
 }
 

@@ -52,8 +52,11 @@ export interface Objects {
   readonly locking: boolean;
   /** Like `lookup`; with locking on, fails with "locked" when somebody has the vid, whoever asks. */
   lock(selector: VdiSelector, options: { client: ObjectClient; shared: boolean }): Promise<VdiInfo>;
-  /** Nobody's lock is nothing: it never fails. */
-  release(vid: number): void;
+  /**
+   * Of a shared lock, the client's part. A client that does not know of its disk's newest snapshots names one
+   * of them. Nobody's lock is nothing: it never fails.
+   */
+  release(client: ObjectClient, vid: number): void;
   /** A connection is there; to be told before its first request. */
   connected(client: ObjectClient): void;
   /** A connection is gone, and with the last one that may hold a lock, the lock. */

@@ -214,17 +214,18 @@ export class VdiObjects implements Objects {
       if (this.locking && key === entry.name) {
         this.#vdis.mustNotBeUsed(entry.name, "lock", { ignoring: "sheepdog" });
       }
-      this.#vdis.vidLocks.take(key, options.client, options.shared);
+      const since = this.#vdis.registry.working.get(entry.name)?.snapId ?? 0;
+      this.#vdis.vidLocks.take(key, options.client, { shared: options.shared, since });
       return infoOf(entry);
     });
   }
 
-  /** A client that does not know of its disk's newest snapshots names one of these. */
-  release(vid: number): void {
-    const entry = this.#vdis.registry.objects.vids.get(vid);
-    if (entry === undefined) return;
-    const { vidLocks } = this.#vdis;
-    if (!vidLocks.release(vid)) vidLocks.release(entry.name);
+  release(client: ObjectClient, vid: number): void {
+    const { registry, vidLocks } = this.#vdis;
+    const entry = registry.objects.vids.get(vid);
+    if (entry === undefined || vidLocks.release(this.#lockKey(entry), client)) return;
+    const snapId = registry.snapshotAt(entry.point)?.snapId ?? Number.POSITIVE_INFINITY;
+    vidLocks.releaseOld(entry.name, client, snapId);
   }
 
   connected(client: ObjectClient): void {

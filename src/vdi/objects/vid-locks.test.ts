@@ -40,7 +40,7 @@ test("without locking a lock is a lookup", async () => {
   }
   assert.equal(objects.locking, false);
   assert.equal((await objects.states())[0]?.lock, "unlocked");
-  objects.release(vid);
+  objects.release(client("x", 1), vid);
   await vdis.close();
 });
 
@@ -55,7 +55,7 @@ test("a locked disk is one client's, until its connection goes", async () => {
   assert.deepEqual(state?.owners, [{ host: "10.0.0.1", port: 101 }]);
   objects.disconnected(first.work);
   const second = await qemu("10.0.0.2", 400);
-  objects.release(second.vid);
+  objects.release(client("10.0.0.9", 1), second.vid);
   await qemu("10.0.0.1", 500);
   await vdis.close();
 });
@@ -87,9 +87,47 @@ test("a lock stays with the disk over snapshots, and is released by any of its v
   assert.equal((await objects.lock(select("a", 1), options)).vid, vid);
   const locks = (await objects.states()).map(({ lock }) => lock);
   assert.deepEqual(locks, ["locked", "locked"]);
-  objects.release(vid);
-  objects.release(next.vid);
+  objects.release(options.client, vid);
+  objects.release(client("10.0.0.1", 102), next.vid);
   await qemu("10.0.0.2", 400);
+  await vdis.close();
+});
+
+test("whoever closes a snapshot takes nothing from the disk's lock, unless it was the disk", async () => {
+  const { vdis, objects, qemu } = await openLocking();
+  const { vid: first } = await objects.newVdi(newVdi("a"));
+  const second = (await objects.newVdi(newVdi("a", { snapshot: true, baseVid: first }))).vid;
+  await qemu("10.0.0.1", 100);
+  objects.release(client("10.0.0.1", 300), first);
+  await assert.rejects(qemu("10.0.0.2", 200), { refusal: "locked" }, "it was a snapshot all along");
+  await objects.newVdi(newVdi("a", { snapshot: true, baseVid: second }));
+  objects.release(client("10.0.0.2", 300), second);
+  await assert.rejects(qemu("10.0.0.2", 200), { refusal: "locked" }, "it was another host's disk");
+  objects.release(client("10.0.0.1", 300), second);
+  await qemu("10.0.0.2", 200);
+  await vdis.close();
+});
+
+test("who leaves a shared lock leaves it to the others", async () => {
+  const { vdis, objects } = await openLocking();
+  const { vid } = await objects.newVdi(newVdi("a"));
+  const [one, two, three] = [1, 2, 3].map((n) => client(`10.0.0.${n}`, n));
+  assert.ok(one && two && three);
+  const lock = (who: ObjectClient, shared: boolean) =>
+    objects.lock(select("a"), { client: who, shared });
+  const owners = async () => (await objects.states())[0]?.owners.map(({ port }) => port);
+  const again = client("10.0.0.1", 4);
+  for (const who of [one, two, again]) await lock(who, true);
+  objects.release(three, vid);
+  assert.deepEqual(await owners(), [1, 2, 4], "a stranger has no part in it");
+  objects.release(client("10.0.0.2", 20), vid);
+  assert.deepEqual(await owners(), [1, 4], "on a new connection of its host");
+  objects.release(client("10.0.0.1", 10), vid);
+  assert.deepEqual(await owners(), [1, 4], "which of two it is cannot be told");
+  objects.release(again, vid);
+  assert.deepEqual(await owners(), [1]);
+  objects.release(one, vid);
+  await lock(three, false);
   await vdis.close();
 });
 
@@ -104,7 +142,7 @@ test("shared locks are shared with each other only", async () => {
   const [state] = await objects.states();
   assert.equal(state?.lock, "shared");
   assert.equal(state?.owners.length, 2);
-  objects.release(vid);
+  for (const port of [1, 2]) objects.release(client(`10.0.0.${port}`, port), vid);
   await lock(3, false);
   await assert.rejects(lock(4, true), { refusal: "locked" });
   await vdis.close();

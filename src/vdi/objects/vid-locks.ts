@@ -18,6 +18,8 @@ interface Holder {
 
 interface Lock {
   shared: boolean;
+  /** Of a disk's: the number that its working VDI had when it was taken. */
+  since: number;
   holders: Holder[];
 }
 
@@ -46,8 +48,19 @@ export class VidLocks {
     return { state: lock.shared ? "shared" : "locked", owners };
   }
 
-  /** Throws "locked" naming who has it. */
-  take(key: string | number, client: ObjectClient, shared: boolean): void {
+  /** By name of a disk or vid of a snapshot. */
+  all(): { key: string | number; shared: boolean; owners: ObjectClient[] }[] {
+    return [...this.#locks].map(([key, { shared, holders }]) => {
+      return { key, shared, owners: holders.map(({ owner }) => owner) };
+    });
+  }
+
+  /** `since` is the number that the working VDI's snapshot would get. Throws "locked" naming who has it. */
+  take(
+    key: string | number,
+    client: ObjectClient,
+    { shared, since }: { shared: boolean; since: number },
+  ): void {
     if (!this.isOn) return;
     const lock = this.#locks.get(key);
     const isShareable = lock?.shared === true && shared && lock.holders.length < holdersMax;
@@ -59,13 +72,36 @@ export class VidLocks {
     for (const one of taken) connections.delete(one);
     connections.add(client);
     const holder: Holder = { owner: client, connections, isKnown: false };
-    if (lock === undefined) this.#locks.set(key, { shared, holders: [holder] });
+    if (lock === undefined) this.#locks.set(key, { shared, since, holders: [holder] });
     else lock.holders.push(holder);
   }
 
-  /** Whoever asks: that is how a lock is broken, too. Says whether there was one. */
-  release(key: string | number): boolean {
-    return this.#locks.delete(key);
+  /**
+   * By whomever, as `dog` breaks a lock; of a shared one only what the client has in it. Says whether
+   * there was one.
+   */
+  release(key: string | number, client: ObjectClient): boolean {
+    const lock = this.#locks.get(key);
+    if (lock === undefined) return false;
+    if (lock.holders.length > 1) {
+      const leaving = holderOf(lock.holders, client);
+      lock.holders = lock.holders.filter((holder) => holder !== leaving);
+    } else this.#locks.delete(key);
+    return true;
+  }
+
+  /** By the vid of a snapshot: of who took the lock when that was the working VDI, and knows no later one. */
+  releaseOld(name: string, client: ObjectClient, snapId: number): void {
+    const lock = this.#locks.get(name);
+    if (lock === undefined || snapId < lock.since) return;
+    if (lock.holders.some(({ owner }) => owner.host === client.host)) this.release(name, client);
+  }
+
+  /** The lock is nobody's, whoever had it; says who did. */
+  break(key: string | number): ObjectClient[] {
+    const { owners } = this.holdersOf(key);
+    this.#locks.delete(key);
+    return owners;
   }
 
   /** For who opens the disk over another protocol. Throws "busy". */
@@ -73,7 +109,7 @@ export class VidLocks {
     const owner = this.ownerOf(name);
     if (owner === undefined) return;
     throw new KelpieError("busy", `disk "${name}" is locked by ${owner.peer}, over Sheepdog`, {
-      remedy: "Stop that client first; `dog vdi lock unlock` breaks a lock.",
+      remedy: "Stop that client first; `kelpie vdi lock break` breaks a lock.",
     });
   }
 
@@ -110,4 +146,15 @@ export class VidLocks {
     const holders = [...this.#locks.values()].flatMap((lock) => lock.holders);
     return holders.filter(({ isKnown }) => isKnown).flatMap(({ connections }) => [...connections]);
   }
+}
+
+/**
+ * Whose part of a shared lock a client gives back. QEMU asks on a new connection; where several of its host
+ * have a part it is nobody's, and goes with its connection.
+ */
+function holderOf(holders: readonly Holder[], client: ObjectClient): Holder | undefined {
+  const own = holders.find(({ owner }) => owner === client);
+  if (own !== undefined) return own;
+  const ofHost = holders.filter(({ owner }) => owner.host === client.host);
+  return ofHost.length === 1 ? ofHost[0] : undefined;
 }
