@@ -18,6 +18,7 @@ import { addExport } from "./vdi-export.ts";
 import { addImport } from "./vdi-import.ts";
 import { addInfo } from "./vdi-info.ts";
 import { addList } from "./vdi-list.ts";
+import { addLock } from "./vdi-lock.ts";
 import { addRead, addWrite } from "./vdi-read.ts";
 import {
   addClone,
@@ -135,6 +136,7 @@ function addVdi(program: Command, cli: Cli): void {
     addRestore,
     addSetAttribute,
     addGetAttribute,
+    addLock,
   ];
   for (const add of commands) add(vdi, cli);
 }

@@ -62,6 +62,19 @@ export const clientEntry = z.object({
   readOnly: z.boolean(),
 });
 
+/** What a client of Sheepdog has locked. */
+export const lockEntry = z.object({
+  name: z.string(),
+  /** Null for the working VDI. */
+  snapId: z.number().int().nullable(),
+  tag: z.string(),
+  /** Several have it, all of whom asked for that. */
+  shared: z.boolean(),
+  /** Who asked for it: "10.0.0.3:40312", or what a Unix socket is called. */
+  owners: z.array(z.string()),
+});
+export type LockEntry = z.infer<typeof lockEntry>;
+
 export const rangeEntry = z.object({
   offset: bytes,
   length: bytes,
@@ -225,6 +238,18 @@ export const calls = {
     kind: "change",
     input: z.object({ name, sizeBytes: bytes, shrink: z.boolean().default(false) }),
     output: vdiEntry,
+  },
+  /** By name and snap id, a working VDI after its snapshots. */
+  "vdi.locks": {
+    kind: "query",
+    input: z.object({ name: name.optional() }),
+    output: z.array(lockEntry),
+  },
+  /** Says who had it. The owner is not told, and may still write. */
+  "vdi.breakLock": {
+    kind: "change",
+    input: z.object({ name, snapshot: snapshot.optional() }),
+    output: z.object({ owners: z.array(z.string()) }),
   },
   /** Makes a disk stand on nothing: copies what it shares. */
   "vdi.flatten": { kind: "work", input: nameInput, output: vdiEntry },

@@ -5,6 +5,7 @@ import { familyOf } from "../vdi/history.ts";
 import { attachmentKey } from "../vdi/vdis.ts";
 import type { CallName, Finding, RangeEntry } from "./calls.ts";
 import type { ControlParts, Handlers } from "./control.ts";
+import { lockCalls } from "./lock-calls.ts";
 import { describeVmState, vmStateCalls } from "./vm-state-calls.ts";
 
 type VdiCall = Extract<CallName, `vdi.${string}`>;
@@ -15,7 +16,13 @@ const pageRangesMax = 4096;
 const checkBlocks = 256;
 
 export function vdiCalls(parts: ControlParts): Handlers<VdiCall> {
-  return { ...queries(parts), ...changes(parts), ...vmStateCalls(parts), ...work(parts) };
+  return {
+    ...queries(parts),
+    ...changes(parts),
+    ...lockCalls(parts),
+    ...vmStateCalls(parts),
+    ...work(parts),
+  };
 }
 
 function queries({

@@ -183,6 +183,10 @@ export const callCases: Record<CallName, readonly CallCase[]> = {
       },
     },
   ],
+  "vdi.locks": [{ run: (world) => world.call("vdi.locks", {}) }],
+  "vdi.breakLock": [
+    { run: (world) => world.call("vdi.breakLock", { name: w }), refused: /is not locked/ },
+  ],
   "vdi.diff": [{ run: (world) => world.call("vdi.diff", { name: w, from: "one" }) }],
   "vdi.map": [{ run: (world) => world.call("vdi.map", { name: w }) }],
   "vdi.check": [{ run: async (world) => noFindings(await world.call("vdi.check", { name: w })) }],

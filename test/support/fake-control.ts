@@ -31,8 +31,8 @@ interface Discarded {
   discardedMs: number;
 }
 
-/** Virtual machines are not faked. */
-type FakedCall = Exclude<CallName, `vm.${string}`>;
+/** Virtual machines are not faked, nor are Sheepdog's locks. */
+type FakedCall = Exclude<CallName, `vm.${string}` | "vdi.locks" | "vdi.breakLock">;
 
 type Handlers = {
   [N in FakedCall]: (
