@@ -1,3 +1,5 @@
+import { vdiStateBytes } from "./wire-vdi-state.ts";
+
 /**
  * Everything a peer could make grow has its limit here. The server's can be lowered in its settings,
  * mostly by tests.
@@ -12,6 +14,8 @@ export const payloadBytesMax = 64 * 2 ** 20;
 export const payloadBytesDiscardMax = 2 ** 31;
 /** Of a request that moves no data. The longest is `dog`'s list of a disk's objects: 2^20 times 8. */
 export const callPayloadBytesMax = 16 * 2 ** 20;
+/** States of VDIs in one reply: as many as have room in the longest. */
+export const vdiStatesMax = Math.floor(payloadBytesMax / vdiStateBytes);
 
 /** QEMU has as many at once as its guests have requests; more than this wait in the socket. */
 export const requestsInFlightMax = 128;

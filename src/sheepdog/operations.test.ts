@@ -98,6 +98,16 @@ test("states of VDIs need room for all", async () => {
   );
 });
 
+test("states of more VDIs than a reply may have are refused, however much room there is", async () => {
+  const { client, served } = await serve();
+  await client.vidOf(opcode.newVdi, "test", { sizeBytes: 2 ** 22 });
+  const [state] = await served.objects.states();
+  assert.ok(state !== undefined);
+  served.objects.states = async () => new Array<typeof state>(50_000).fill(state);
+  const reply = await client.plain(opcode.getVdiCopies, 2 ** 31);
+  assert.deepEqual([reply.result, reply.dataLength], [result.noMemory, 0]);
+});
+
 test("attributes are set, got, set once and deleted", async () => {
   const { client } = await serve();
   const attribute = { name: "test", tag: "", createdMs: 0, snapId: 0, key: "key" };

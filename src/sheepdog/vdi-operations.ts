@@ -1,5 +1,6 @@
 import { KelpieError } from "../base/errors.ts";
 import type { VdiInfo, VdiSelector, VdiState } from "../vdi/objects/objects.ts";
+import { vdiStatesMax } from "./limits.ts";
 import type { Answer, Call, OperationParts } from "./operation.ts";
 import { result } from "./results.ts";
 import { blockSizeShift, vidBitmapBytes } from "./wire-opcodes.ts";
@@ -65,7 +66,9 @@ export async function readDeletedVdis(call: Call, { objects }: OperationParts): 
 }
 
 export async function getVdiCopies(call: Call, { objects }: OperationParts): Promise<Answer> {
-  const states = await objects.states();
+  const states = await objects.states({ max: vdiStatesMax });
+  // Not that the room is too small: its client would ask with more and more.
+  if (states.length > vdiStatesMax) return { result: result.noMemory };
   if (states.length * vdiStateBytes > call.prefix.dataLength) return { result: result.bufferSmall };
   const payload = new Uint8Array(states.length * vdiStateBytes);
   for (const [index, state] of states.entries()) {

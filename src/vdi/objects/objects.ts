@@ -23,8 +23,8 @@ export interface Objects {
   vidsInUse(): Promise<Uint8Array>;
   /** The same, for those of them that no name leads to any more. */
   vidsDeleted(): Promise<Uint8Array>;
-  /** All vids, by number. */
-  states(): Promise<VdiState[]>;
+  /** All vids, by number; when they are more than `max`, without those that no name leads to any more. */
+  states(options?: { max?: number }): Promise<VdiState[]>;
 
   /**
    * Fills all of `target` from `offset` within the object. Inodes, and the vmstate of a disk that has

@@ -111,21 +111,24 @@ export class VdiObjects implements Objects {
 
   async vidsDeleted(): Promise<Uint8Array> {
     const bitmap = new Uint8Array(vidCount / 8);
-    for (const { vid } of this.#vdis.registry.objects.vids.values()) {
-      if (this.#isDeleted(vid)) setBit(bitmap, vid);
+    for (const entry of this.#vdis.registry.objects.vids.values()) {
+      if (this.#vids.kindOf(entry) === undefined) setBit(bitmap, entry.vid);
     }
     return bitmap;
   }
 
-  async states(): Promise<VdiState[]> {
-    const entries = [...this.#vdis.registry.objects.vids.values()].sort((a, b) => a.vid - b.vid);
+  async states({ max = vidCount }: { max?: number } = {}): Promise<VdiState[]> {
+    const { vids } = this.#vdis.registry.objects;
+    const isListed = (entry: Vid) => vids.size <= max || this.#vids.kindOf(entry) !== undefined;
+    const entries = [...vids.values()].filter(isListed).sort((a, b) => a.vid - b.vid);
     return entries.map((entry) => {
       const { state, owners } = this.#vdis.vidLocks.holdersOf(this.#lockKey(entry));
+      const kind = this.#vids.kindOf(entry);
       return {
         ...infoOf(entry),
         parentVid: entry.parentVid,
-        snapshot: this.#vids.resolve(entry.vid).kind === "snapshot",
-        deleted: this.#isDeleted(entry.vid),
+        snapshot: kind === "snapshot",
+        deleted: kind === undefined,
         lock: state,
         owners: owners.map(({ host, port }) => ({ host, port })),
       };
@@ -259,12 +262,7 @@ export class VdiObjects implements Objects {
 
   /** The name of a working VDI, so that its lock stays with it when it gets another vid. */
   #lockKey(entry: Vid): string | number {
-    return this.#vids.resolve(entry.vid).kind === "tip" ? entry.name : entry.vid;
-  }
-
-  #isDeleted(vid: number): boolean {
-    const { kind } = this.#vids.resolve(vid);
-    return kind === "deleted" || kind === "stale";
+    return this.#vids.kindOf(entry) === "tip" ? entry.name : entry.vid;
   }
 
   #drop(id: ObjectId, how: "remove" | "discard"): Completion<void> {
