@@ -21,9 +21,10 @@ for (const place of ["with a server", "without a server"] as const) {
       // So large that it is still being read, and without data that this test would have to wait for.
       await writeFile(image, Buffer.alloc(mebibyte, 1));
       await truncate(image, 2 ** 40);
-      const { child, ended } = startImport(store, source === "a file" ? image : "-");
+      const { child, said, ended } = startImport(store, source === "a file" ? image : "-");
       if (source === "a stream") child.stdin?.write(Buffer.alloc(8 * mebibyte, 1));
-      await (server === undefined ? sleep(1200) : untilThere(server));
+      await (server === undefined ? said : untilThere(server));
+      await sleep(500); // somewhere in the middle
       assert.equal(child.exitCode, null, "it is still at it");
       // As "timeout" does it: once for the process, once for its group.
       child.kill("SIGTERM");
@@ -53,6 +54,8 @@ test("a stream's disk is never much larger than what has arrived", async () => {
 
 interface Import {
   child: ChildProcess;
+  /** Its first words: without a server, that the store is made. */
+  said: Promise<unknown>;
   ended: Promise<{ exitCode: number | null; stderr: string }>;
 }
 
@@ -66,7 +69,8 @@ function startImport(store: string, file: string): Import {
     stderr += chunk.toString();
   });
   const ended = once(child, "close").then(([exitCode]) => ({ exitCode, stderr }));
-  return { child, ended };
+  const said = child.stderr === null ? ended : once(child.stderr, "data");
+  return { child, said, ended };
 }
 
 function expectedStderr(store: string, server: ServerProcess | undefined): string {
