@@ -92,20 +92,6 @@ test("a header takes a larger size, and nothing else that a client may have wron
   await vdis.close();
 });
 
-test("a tag written to a snapshot renames it, if nobody has that tag", async () => {
-  const { vdis, writeHeader, vidOf, files } = await openMemoryObjects();
-  await vdis.create("a", objectBytes);
-  await vdis.snapshot(["a"], "one");
-  await vdis.snapshot(["a"], "two");
-  const one = await vidOf("a", "one");
-  await assert.rejects(writeHeader(one, { tag: "two" }), { refusal: "vdi-exists" });
-  await writeHeader(one, { tag: "uno" });
-  const again = await openMemoryObjects(files.crashKeepingNothing());
-  assert.equal(await again.vidOf("a", "uno"), one);
-  assert.equal((await again.header(one)).tag, "uno");
-  await again.vdis.close();
-});
-
 test("entries that say what is so are nothing; others are an old map's", async () => {
   const { vdis, objects, writeOwners, owners, vidOf } = await openMemoryObjects();
   await vdis.create("a", 4 * objectBytes);

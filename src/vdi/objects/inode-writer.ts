@@ -10,7 +10,6 @@ import {
   inodeEntriesAt,
   inodeHeaderBytes,
 } from "../../sheepdog/wire-inode.ts";
-import { tagMustBeFree } from "../free-names.ts";
 import { checkTagText } from "../names.ts";
 import type { Vdis } from "../vdis.ts";
 import { type DataObjects, staleVid } from "./data-objects.ts";
@@ -88,7 +87,11 @@ export class InodeWriter {
       throw new ObjectError("invalid", `a machine's state of ${vmStateBytes} bytes`);
     }
     if (sizeBytes > before.sizeBytes) await this.#grow(found, sizeBytes);
-    if (found.kind === "snapshot") await this.#retag(found.point.id, tag);
+    if (found.kind === "snapshot" && tag !== "" && tag !== before.tag) {
+      if (vmStateBytes !== before.vmStateBytes) throw isFrozen(found.entry.name);
+      // Its next snapshot's, for a client that takes this one for its working VDI.
+      return await this.#keep(found.point.id, { ...this.#fieldsOf(found.point.id), tag });
+    }
     const kept: InodeFields = {
       tag: found.kind === "tip" ? tag : "",
       vmStateBytes,
@@ -100,32 +103,19 @@ export class InodeWriter {
 
   async #grow(found: ResolvedVid, sizeBytes: number): Promise<void> {
     const { entry } = found;
-    if (found.kind !== "tip") {
-      throw new ObjectError("read-only", `a snapshot of "${entry.name}" cannot grow`);
-    }
+    if (found.kind !== "tip") throw isFrozen(entry.name);
     const max = entry.storePolicy === 0 ? arrayObjectsMax * objectBytes(entry) : Infinity;
     if (sizeBytes > max) throw new ObjectError("invalid", `"${entry.name}" can have ${max} bytes`);
     const whole = Math.ceil(sizeBytes / sectorBytes) * sectorBytes;
     await this.#vdis.resize(entry.name, whole, false);
   }
 
-  /**
-   * A client that takes the snapshot for its working VDI has no tag in its inode: that is not a new
-   * one.
-   */
-  async #retag(point: number, tag: string): Promise<void> {
-    const { registry } = this.#vdis;
-    const snapshot = registry.snapshotAt(point);
-    if (snapshot === undefined || tag === "" || snapshot.tag === tag) return;
-    await this.#vdis.locks.run([snapshot.name], async () => {
-      tagMustBeFree(registry, { name: snapshot.name, tag });
-      if (registry.snapshotAt(point) === undefined) return;
-      await this.#vdis.note([{ type: "retag", point, tag }]);
-    });
+  #fieldsOf(point: number): InodeFields {
+    return this.#vdis.registry.objects.inodes.get(point) ?? noInodeFields;
   }
 
   async #keep(point: number, inode: InodeFields): Promise<void> {
-    const before = this.#vdis.registry.objects.inodes.get(point) ?? noInodeFields;
+    const before = this.#fieldsOf(point);
     const isSame = Object.entries(inode).every(
       ([field, value]) => before[field as keyof InodeFields] === value,
     );
@@ -178,6 +168,10 @@ export class InodeWriter {
     await this.#reader.read(found, inodeEntriesAt + 4 * until, between);
     return between.every((byte) => byte === 0);
   }
+}
+
+function isFrozen(name: string): ObjectError {
+  return new ObjectError("read-only", `a snapshot of "${name}" has its size and state for ever`);
 }
 
 /** What of the range lies between two places of the inode. */

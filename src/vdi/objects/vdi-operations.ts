@@ -5,6 +5,7 @@ import { mustBeFree } from "../free-names.ts";
 import { checkName } from "../names.ts";
 import type { Note } from "../notes.ts";
 import type { Vdis } from "../vdis.ts";
+import { staleVid } from "./data-objects.ts";
 import { arrayObjectsMax } from "./object-size.ts";
 import { type NewVdi, ObjectError, type VdiSettings } from "./objects.ts";
 import type { VidResolver } from "./vid-resolver.ts";
@@ -27,6 +28,8 @@ export class VdiOperations {
   async create(request: NewVdi): Promise<number> {
     checkName(request.name);
     if (!request.snapshot) return await this.#createOrClone(request);
+    /** Of a snapshot of the disk as it is, by a client that does not know of those by others. */
+    let tag: string | undefined;
     for (;;) {
       const tip = this.#vdis.registry.working.get(request.name)?.tip;
       if (tip === undefined) {
@@ -34,13 +37,48 @@ export class VdiOperations {
       }
       await this.#vdis.vids.assign([request.name]);
       const current = this.#vdis.registry.objects.vids.ofPoint(tip);
-      const isSnapshot = current !== undefined && current.vid === request.baseVid;
-      const vid = isSnapshot
-        ? await this.#snapshot(request, current)
-        : await this.#rebase(request, tip);
+      const isCurrent = current !== undefined && current.vid === request.baseVid;
+      if (!isCurrent) tag ??= await this.#takeTag(request);
+      let vid: number | undefined;
+      if (isCurrent || (tag !== undefined && current !== undefined)) {
+        vid = await this.#snapshot(request, current, tag);
+        if (vid === undefined && isCurrent) {
+          // It asked for a snapshot of the tip, with a tag or without.
+          this.#mustStandOn(request);
+          tag ??= (await this.#takeTag(request)) ?? "";
+        }
+      } else if (tag === undefined) vid = await this.#rebase(request, tip);
       if (vid !== undefined) return vid;
       // The disk got another tip meanwhile, over another protocol.
     }
+  }
+
+  /**
+   * The tag that a client has written to the base for a snapshot to come, if that is a snapshot already:
+   * others were faster. Who wants a rebase writes none. Only one request gets it. A machine's state that
+   * was written with it is another snapshot's now: "stale".
+   */
+  async #takeTag(request: NewVdi): Promise<string | undefined> {
+    const { registry } = this.#vdis;
+    const entry = registry.objects.vids.get(request.baseVid);
+    const snapshot = entry === undefined ? undefined : registry.snapshotAt(entry.point);
+    if (snapshot === undefined || snapshot.name !== request.name) return undefined;
+    const { point } = snapshot;
+    const inode = registry.objects.inodes.get(point);
+    if (inode === undefined || inode.tag === "" || inode.tag === snapshot.tag) return undefined;
+    await this.#vdis.note([{ type: "inode", point, inode: { ...inode, tag: "" } }]);
+    if (inode.vmStateBytes > 0) throw staleVid(request.baseVid);
+    this.#mustStandOn(request);
+    return inode.tag;
+  }
+
+  /** Else its client would go on with the map of another history. */
+  #mustStandOn({ name, baseVid }: NewVdi): void {
+    const { registry, store } = this.#vdis;
+    const base = registry.objects.vids.get(baseVid)?.point;
+    let at = store.state.points.get(registry.working.get(name)?.tip ?? 0);
+    while (at !== undefined && at.id !== base) at = at.parent;
+    if (at === undefined) throw staleVid(baseVid);
   }
 
   async delete(entry: Vid): Promise<void> {
@@ -105,7 +143,11 @@ export class VdiOperations {
   }
 
   /** Undefined if the disk's tip is not the one it was. */
-  async #snapshot(request: NewVdi, current: Vid): Promise<number | undefined> {
+  async #snapshot(
+    request: NewVdi,
+    current: Vid,
+    overtaken: string | undefined,
+  ): Promise<number | undefined> {
     const { name } = request;
     const { store } = this.#vdis;
     if (current.storePolicy !== 0) {
@@ -117,7 +159,7 @@ export class VdiOperations {
     let vid = 0;
     try {
       await this.#vdis.extras.flush(point.id);
-      const tag = this.#vdis.registry.objects.inodes.get(point.id)?.tag ?? "";
+      const tag = overtaken ?? this.#vdis.registry.objects.inodes.get(point.id)?.tag ?? "";
       await this.#vdis.snapshot([name], tag, {
         vids: (choice, { point: [frozen], tip: [tip] }) => {
           if (frozen !== current.point || tip === undefined) throw new TipChanged();
@@ -147,11 +189,16 @@ export class VdiOperations {
         const { vid } = choice.addNew(id, { name, parent: base });
         const { snapId } = working;
         const tag = this.#freeTag(name, tip);
-        const note: Note = { type: "snapshot", name, snapId, tag, tip: id };
+        const notes: Note[] = [{ type: "snapshot", name, snapId, tag, tip: id }];
+        const inode = registry.objects.inodes.get(tip);
+        // It is used up, also if somebody has it.
+        if (inode !== undefined) {
+          notes.push({ type: "inode", point: tip, inode: { ...inode, tag: "" } });
+        }
         const to = { kind: "new" as const, id, base, sizeBytes };
         const volume = volumes.get(name);
         await volumes.behindBarrier([name], () =>
-          store.move([{ tip: volume.tip, to }], [note, ...choice.notes()]),
+          store.move([{ tip: volume.tip, to }], [...notes, ...choice.notes()]),
         );
         return vid;
       });
