@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { SeededRandom } from "../../sim/random.ts";
+import { serveStoreOn } from "../../test/sheepdog/served-store.ts";
 import { type CliResult, runCli } from "../../test/support/cli-run.ts";
 import { FakeStore } from "../../test/support/fake-control.ts";
 import { OriginalSheep } from "../../test/support/sheep/original-sheep.ts";
@@ -16,6 +17,8 @@ import { createNodeHost } from "../host/node/node-host.ts";
 import { SheepdogClient } from "../sheepdog/client.ts";
 import { RemoteExports } from "../sheepdog/client-exports.ts";
 import { RemoteVdis } from "../sheepdog/client-vdis.ts";
+import { decodeInodeHeader, inodeEntriesAt } from "../sheepdog/wire-inode.ts";
+import { checkStore } from "../store/check.ts";
 import { openLocal } from "./local.ts";
 
 const host = createNodeHost({ logLevel: "silent" });
@@ -226,6 +229,57 @@ test("--all keeps clones on what they stand on", async (t) => {
     left.map(({ kind }: VdiEntry) => kind),
     ["snapshot"],
   );
+});
+
+test("a copy from a server of Kelpie's has snapshots and a machine's state too", async (t) => {
+  const where = { kind: "tcp", host: "127.0.0.1", port: 0 } as const;
+  const { net, timers } = host;
+  const served = await serveStoreOn(where, { net, timers });
+  const address = { ...where, port: served.port };
+  const client = await SheepdogClient.connect({ nodes: [address] }, host);
+  t.after(async () => {
+    await client.close();
+    await served.close();
+  });
+  const parts = {
+    ...(await world(t)),
+    vdis: new RemoteVdis({ url: "sheepdog://test" }, { client }),
+    uri: (name: string) => `sheepdog://127.0.0.1:${served.port}/${name}`,
+  };
+  const { vdis, kelpie, uri, directory } = parts;
+  const random = new SeededRandom(13);
+  const state = random.bytes(70_000);
+  await vdis.create("disk", 9 * mebibyte);
+  await vdis.volumes.using("disk", async (volume) => {
+    await volume.write([random.bytes(mebibyte)], 512);
+    await vdis.snapshot("disk", "one");
+    await volume.write([random.bytes(4096)], 8 * mebibyte);
+    const oid = { kind: "vmstate", vid: volume.vid, index: 0 } as const;
+    await client.createObject({ oid, offset: 0, chunks: [state] });
+    await vdis.snapshot("disk", "running", { vmStateBytes: state.length, vmClockNs: 77 });
+    await volume.zero(0, 4 * mebibyte);
+    await vdis.snapshot("disk");
+    await vdis.rollback("disk", "one", true);
+    await volume.write([random.bytes(512)], 0);
+  });
+  await said(kelpie("vdi", "copy", uri("disk"), "new"));
+  await assertSame(parts, { from: "disk", to: "new" });
+  const store = await openLocalStore({ directory: join(directory, "store") }, { host });
+  try {
+    const { objects } = store.sheepdog;
+    const { vid } = await objects.lookup({ name: "new", tag: "running", snapId: 0 });
+    const copied = new Uint8Array(state.length);
+    await objects.read({ kind: "vmstate", vid, index: 0 }, 0, copied);
+    assert.equal(Buffer.compare(copied, state), 0);
+    const header = new Uint8Array(inodeEntriesAt);
+    await objects.read({ kind: "inode", vid, index: 0 }, 0, header);
+    const { vmStateBytes, vmClockNs } = decodeInodeHeader(header);
+    assert.deepEqual([vmStateBytes, vmClockNs], [state.length, 77]);
+    const { findings } = await checkStore(store.vdis.store, { repair: false });
+    assert.deepEqual(findings, []);
+  } finally {
+    await store.close();
+  }
 });
 
 test("tags that Kelpie does not have become others, and that is said", async (t) => {

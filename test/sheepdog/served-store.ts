@@ -1,3 +1,4 @@
+import type { MemoryFiles } from "../../sim/memory-files.ts";
 import { silentLog } from "../../src/host/log.ts";
 import type { Address, Net } from "../../src/host/net.ts";
 import type { Timers } from "../../src/host/timers.ts";
@@ -34,9 +35,12 @@ export async function serveStore() {
   };
 }
 
-/** The same on any network. */
-export async function serveStoreOn(where: Tcp, { net, timers }: { net: Net; timers: Timers }) {
-  const opened = await openMemoryObjects();
+/** The same on any network; a store that is there already goes on. */
+export async function serveStoreOn(
+  where: Tcp,
+  { net, timers, files }: { net: Net; timers: Timers; files?: MemoryFiles },
+) {
+  const opened = await openMemoryObjects(files);
   const objects: Objects = opened.objects;
   const components = { net, timers, log: silentLog, objects, store: storeFacts, stop() {} };
   const server = new SheepdogServer({ allowAdmin: false }, components);
