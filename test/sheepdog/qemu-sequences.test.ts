@@ -133,6 +133,58 @@ test("deleting a snapshot as QEMU does it spares the disk that it wipes", async 
   assert.deepEqual(await again.snapshotList(), []);
 });
 
+test("a machine that runs beside qemu-img snapshot -d loses nothing and reads no zeros", async () => {
+  const count = 130; // wiped by two requests
+  await using store = await serveStore();
+  await store.createDisk("test", count * object);
+  const machine = await store.openDisk("test");
+  for (let at = 0; at < count; at++) await machine.write(at * object, filled(512, 1));
+  await machine.snapshotCreate("s1");
+  for (let at = 0; at < count; at += 2) await machine.write(at * object, filled(512, 2));
+  const image = await store.openDisk("test");
+  let isOver = false;
+  let rounds = 0;
+  const running = (async () => {
+    for (; !isOver || rounds < 40; rounds++) {
+      const at = (rounds * 7) % count;
+      sameBytes(await machine.read(at * object, 512), filled(512, at % 2 === 0 ? 2 : 1));
+      await machine.write(at * object + 512, filled(512, 3));
+    }
+  })();
+  const deleted = await image.snapshotDelete("1").finally(() => {
+    isOver = true;
+  });
+  await running;
+  assert.equal(deleted, result.success);
+  const again = await store.openDisk("test");
+  const written = new Set(Array.from({ length: rounds }, (_, round) => (round * 7) % count));
+  for (let at = 0; at < count; at++) {
+    const content = [filled(512, at % 2 === 0 ? 2 : 1), filled(512, written.has(at) ? 3 : 0)];
+    sameBytes(await again.read(at * object, 1024), Buffer.concat(content));
+  }
+  assert.deepEqual(await again.snapshotList(), []);
+});
+
+test("qemu-img snapshot -c after a snapshot by others does not set the disk back", async () => {
+  await using store = await serveStore();
+  await store.createDisk("test", 16 * mib);
+  const machine = await store.openDisk("test");
+  await machine.write(0, filled(4096, 1));
+  const image = await store.openDisk("test");
+  await store.vdis.snapshot(["test"], "other");
+  await machine.write(0, filled(4096, 2));
+  await image.snapshotCreate("mine");
+  await machine.write(4096, filled(4096, 3));
+  const again = await store.openDisk("test");
+  sameBytes(await again.read(0, 8192), Buffer.concat([filled(4096, 2), filled(4096, 3)]));
+  for (const [tag, value] of [
+    ["other", 1],
+    ["mine", 2],
+  ] as const) {
+    sameBytes(await (await store.openDisk("test", tag)).read(0, 4096), filled(4096, value));
+  }
+});
+
 test("a discarded object reads as zeros and is a hole", async () => {
   await using store = await serveStore();
   await store.createDisk("test", 16 * mib);
