@@ -78,8 +78,7 @@ async function tapTo(port: number, events: Event[]) {
       events.push({ kind: "request", connection, header, payload });
     });
     const responses = splitter((header, payload) => {
-      const payloadBytes = payload.length;
-      events.push({ kind: "response", connection, header, payloadBytes });
+      events.push({ kind: "response", connection, header, payload });
     });
     // Written down before it goes on, so that the order is the order of cause and effect.
     forward(client, server, (chunk) => requests(chunk, (header) => (header[2] ?? 0) & 1));

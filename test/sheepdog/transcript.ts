@@ -7,7 +7,7 @@ import { join } from "node:path";
  *   $ command              that was run, for people
  *   1 open                 connection 1, 2, …
  *   1 > header payload     a request: 48 bytes, and what it brought
- *   1 < header +length     a response, and how many bytes followed
+ *   1 < header payload     a response, and what it brought
  *   1 close                by the client
  *
  * Bytes are in hex; "00*4608" is a byte many times.
@@ -17,8 +17,7 @@ export type Event =
   | { kind: "command"; line: string }
   | { kind: "open"; connection: number }
   | { kind: "close"; connection: number }
-  | { kind: "request"; connection: number; header: Buffer; payload: Buffer }
-  | { kind: "response"; connection: number; header: Buffer; payloadBytes: number };
+  | { kind: "request" | "response"; connection: number; header: Buffer; payload: Buffer };
 
 export const transcriptsDirectory = join(import.meta.dirname, "transcripts");
 
@@ -40,9 +39,10 @@ function formatEvent(event: Event): string {
     case "command":
       return `$ ${event.line}`;
     case "request":
-      return `${event.connection} > ${formatBytes(event.header)} ${formatBytes(event.payload)}`.trimEnd();
-    case "response":
-      return `${event.connection} < ${formatBytes(event.header)} +${event.payloadBytes}`;
+    case "response": {
+      const mark = event.kind === "request" ? ">" : "<";
+      return `${event.connection} ${mark} ${formatBytes(event.header)} ${formatBytes(event.payload)}`.trimEnd();
+    }
     default:
       return `${event.connection} ${event.kind}`;
   }
@@ -57,11 +57,8 @@ function parseEvent(line: string): Event {
   const [number, what = "", header = "", rest = ""] = line.split(" ");
   const connection = Number(number);
   if (what === "open" || what === "close") return { kind: what, connection };
-  const bytes = parseBytes(header);
-  if (what === ">") {
-    return { kind: "request", connection, header: bytes, payload: parseBytes(rest) };
-  }
-  return { kind: "response", connection, header: bytes, payloadBytes: Number(rest.slice(1)) };
+  const kind = what === ">" ? "request" : "response";
+  return { kind, connection, header: parseBytes(header), payload: parseBytes(rest) };
 }
 
 /** Runs shorter than this are written out. */
