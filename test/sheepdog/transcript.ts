@@ -41,7 +41,8 @@ function formatEvent(event: Event): string {
     case "request":
     case "response": {
       const mark = event.kind === "request" ? ">" : "<";
-      return `${event.connection} ${mark} ${formatBytes(event.header)} ${formatBytes(event.payload)}`.trimEnd();
+      const parts = [event.connection, mark, formatBytes(event.header), formatBytes(event.payload)];
+      return parts.join(" ").trimEnd();
     }
     default:
       return `${event.connection} ${event.kind}`;
