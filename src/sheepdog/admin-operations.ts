@@ -25,12 +25,12 @@ export async function makeFs(call: Call, parts: OperationParts): Promise<Answer>
   if ((fields.clusterFlags & flagsRefused) !== 0) return { result: result.noSupport };
   const settings = settingsOf(fields, objects);
   if (settings === undefined) return { result: result.invalidParameters };
-  if (!(await isEmpty(objects))) {
-    if (!allowAdmin) return refuse("MAKE_FS", call, parts);
-    log.warn("every disk is deleted", { peer: call.client.peer, why: "sheepdog MAKE_FS" });
+  if (allowAdmin) {
+    const why = "sheepdog MAKE_FS";
+    log.warn("formatted: disks that are there are deleted", { peer: call.client.peer, why });
   }
-  await objects.format(settings);
-  return {};
+  const done = await objects.format({ ...settings, onlyIfEmpty: !allowAdmin });
+  return done ? {} : refuse("MAKE_FS", call, parts);
 }
 
 export async function shutdown(call: Call, parts: OperationParts): Promise<Answer> {
@@ -67,9 +67,4 @@ function settingsOf(fields: ClusterFields, { defaults }: Objects) {
   }
   const locking = (fields.clusterFlags & clusterFlag.useLock) !== 0;
   return { copies, copyPolicy, blockSizeShift: shift, locking };
-}
-
-async function isEmpty(objects: Objects): Promise<boolean> {
-  const [inUse, deleted] = [await objects.vidsInUse(), await objects.vidsDeleted()];
-  return inUse.every((byte, index) => (byte & ~(deleted[index] as number)) === 0);
 }

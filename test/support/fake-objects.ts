@@ -18,6 +18,7 @@ import { vidBitmapBytes } from "../../src/sheepdog/wire-opcodes.ts";
 import {
   type AttributeRequest,
   type CreateObject,
+  type FormatSettings,
   type NewVdi,
   type ObjectClient,
   ObjectError,
@@ -105,12 +106,14 @@ export class FakeObjects implements Objects {
     return vid;
   }
 
-  async format(settings: VdiSettings & { locking: boolean }): Promise<void> {
+  async format(settings: FormatSettings): Promise<boolean> {
+    const { locking, onlyIfEmpty, ...defaults } = settings;
+    if (onlyIfEmpty && [...this.#inUse].some((vid) => !this.deleted.has(vid))) return false;
     for (const vid of this.#inUse) this.deleted.add(vid);
     this.objects.clear();
-    const { locking, ...defaults } = settings;
     this.defaults = defaults;
     this.locking = locking;
+    return true;
   }
 
   async vidsInUse(): Promise<Uint8Array> {

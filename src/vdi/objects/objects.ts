@@ -13,10 +13,10 @@ export interface Objects {
   /** The four meanings: create, clone, snapshot, rebase. Says what the new working VDI is. */
   newVdi(request: NewVdi): Promise<VdiInfo>;
   /**
-   * MAKE_FS: every disk is deleted, as `deleteVdi` deletes; their vids are not used again. `defaults`
-   * and `locking` are these from now on.
+   * MAKE_FS: every disk is deleted, as `deleteVdi` deletes, and every snapshot; their vids are not used again.
+   * What the settings say is so from now on. False, and nothing done, if there are disks and `onlyIfEmpty`.
    */
-  format(settings: VdiSettings & { locking: boolean }): Promise<void>;
+  format(settings: FormatSettings): Promise<boolean>;
   /** Says which vid is gone. */
   deleteVdi(selector: VdiSelector): Promise<number>;
   /** A bit for each vid there ever was: bit n is byte n >> 3, mask 1 << (n & 7). 2 MiB. */
@@ -113,6 +113,11 @@ export interface VdiSettings {
   copyPolicy: number;
   /** Objects have `1 << blockSizeShift` bytes: 20 to 31. */
   blockSizeShift: number;
+}
+
+export interface FormatSettings extends VdiSettings {
+  locking: boolean;
+  onlyIfEmpty: boolean;
 }
 
 export interface VdiInfo extends VdiSettings {

@@ -14,6 +14,7 @@ import { objectBytes, treeNodeBytes } from "./object-size.ts";
 import {
   type AttributeRequest,
   type CreateObject,
+  type FormatSettings,
   type NewVdi,
   type ObjectClient,
   ObjectError,
@@ -94,10 +95,11 @@ export class VdiObjects implements Objects {
     });
   }
 
-  format(settings: VdiSettings & { locking: boolean }): Promise<void> {
+  format(settings: FormatSettings): Promise<boolean> {
     return this.#ordered(async () => {
-      await this.#operations.format(settings);
+      const done = await this.#operations.format(settings);
       this.#vdis.vidLocks.isOn = this.locking;
+      return done;
     });
   }
 

@@ -274,12 +274,36 @@ test("a crash after any step of a snapshot or rollback leaves the disk before it
   }
 });
 
+test("a clone has the copies that were asked for, and the objects of its base", async () => {
+  const { vdis, objects } = await openMemoryObjects();
+  const one = await objects.newVdi(newVdi("a", { copies: 2, blockSizeShift: 23 }));
+  await objects.newVdi(newVdi("a", { snapshot: true, baseVid: one.vid }));
+  const clone = (name: string, more: object) =>
+    objects.newVdi(newVdi(name, { baseVid: one.vid, ...more }));
+  const { copies, copyPolicy, blockSizeShift } = await clone("b", { copies: 3 });
+  assert.deepEqual([copies, copyPolicy, blockSizeShift], [3, 0, 23]);
+  const coded = await clone("c", { copies: 1, copyPolicy: 0x21 });
+  assert.deepEqual([coded.copies, coded.copyPolicy], [5, 0x21]);
+  assert.equal((await clone("d", {})).copies, 2);
+  await vdis.close();
+});
+
 test("formatting deletes every disk, keeps its vids, and says what new disks have", async () => {
   const { vdis, objects, vidOf, files } = await openMemoryObjects();
   const { vid } = await objects.newVdi(newVdi("a"));
   await objects.newVdi(newVdi("a", { snapshot: true, baseVid: vid }));
   await vdis.create("b", mebibyte);
-  await objects.format({ copies: 3, copyPolicy: 0, blockSizeShift: 24, locking: true });
+  const settings = { copies: 3, copyPolicy: 0, blockSizeShift: 24, locking: true };
+  assert.equal(await objects.format({ ...settings, onlyIfEmpty: true }), false);
+  assert.equal(vdis.registry.names().length, 2);
+  const nbd = { protocol: "nbd" as const, peer: "x", readOnly: false, export: "b" };
+  const detach = vdis.attachments.add("b", nbd);
+  // All or nothing: "a" comes before it.
+  await assert.rejects(objects.format({ ...settings, onlyIfEmpty: false }), /"b"/);
+  assert.deepEqual([vdis.registry.names(), objects.defaults.copies], [["a", "b"], 1]);
+  assert.equal(vdis.registry.snapshotsOf("a").length, 1);
+  detach();
+  assert.equal(await objects.format({ ...settings, onlyIfEmpty: false }), true);
   assert.deepEqual(vdis.registry.names(), []);
   assert.deepEqual(objects.defaults, { copies: 3, copyPolicy: 0, blockSizeShift: 24 });
   const again = await openMemoryObjects(files.crashKeepingNothing());

@@ -4,10 +4,11 @@ import type { Point } from "../../store/point.ts";
 import { mustBeFree } from "../free-names.ts";
 import { checkName } from "../names.ts";
 import type { Note } from "../notes.ts";
+import { belongsToVm, isOfVm } from "../refusals.ts";
 import type { Vdis } from "../vdis.ts";
 import { staleVid } from "./data-objects.ts";
 import { arrayObjectsMax } from "./object-size.ts";
-import { type NewVdi, ObjectError, type VdiSettings } from "./objects.ts";
+import { type FormatSettings, type NewVdi, ObjectError, type VdiSettings } from "./objects.ts";
 import type { VidResolver } from "./vid-resolver.ts";
 import type { Vid } from "./vid-table.ts";
 
@@ -91,22 +92,27 @@ export class VdiOperations {
     await this.#vdis.deleteSnapshot(snapshot.name, `#${snapshot.snapId}`);
   }
 
-  /** MAKE_FS. What was deleted can be brought back as always. */
-  async format(settings: VdiSettings & { locking: boolean }): Promise<void> {
-    const { registry } = this.#vdis;
+  /** MAKE_FS. Nothing is deleted if something cannot be. False: there are disks, and there must be none. */
+  async format(settings: FormatSettings): Promise<boolean> {
+    const vdis = this.#vdis;
+    const { registry } = vdis;
     const { copies, copyPolicy, blockSizeShift } = this.#settings({
       ...settings,
       storePolicy: 0,
     });
-    for (const name of registry.names()) {
-      if (registry.working.has(name)) await this.#vdis.delete(name, { ignoring: "sheepdog" });
+    const names = registry.names();
+    if (names.length > 0 && settings.onlyIfEmpty) return false;
+    for (const name of names) this.#mustBeDeletable(name);
+    for (const name of names) {
+      if (registry.working.has(name)) await vdis.delete(name, { ignoring: "sheepdog" });
       for (const { snapId } of registry.snapshotsOf(name)) {
-        await this.#vdis.deleteSnapshot(name, `#${snapId}`);
+        await vdis.deleteSnapshot(name, `#${snapId}`);
       }
     }
     const { locking } = settings;
     const format = { copies, copyPolicy, blockSizeShift, locking };
-    await this.#vdis.note([{ type: "format", format }]);
+    await vdis.note([{ type: "format", format }]);
+    return true;
   }
 
   async #deleteTip(name: string): Promise<void> {
@@ -115,6 +121,20 @@ export class VdiOperations {
       this.#vdis.spareDiscarded(registry.find(name).tip, rollbackMs);
       await this.#vdis.deleteHolding(name, { ignoring: "sheepdog" });
     });
+  }
+
+  /** With all its snapshots. */
+  #mustBeDeletable(name: string): void {
+    const vdis = this.#vdis;
+    const { registry } = vdis;
+    const vm = registry.vms.ofDisk(name);
+    if (vm !== undefined) throw isOfVm(name, vm.name);
+    vdis.mustNotBeUsed(name, "delete", { ignoring: "sheepdog" });
+    for (const { point, snapId } of registry.snapshotsOf(name)) {
+      const owner = registry.vms.ofPoint(point);
+      if (owner !== undefined) throw belongsToVm(`snapshot ${snapId} of "${name}"`, owner);
+      vdis.mustNotBeUsed(name, "delete", { snapId });
+    }
   }
 
   /** A new disk, or a clone. After DEL_VDI of the same name, a clone is the second half of a rollback. */
@@ -132,7 +152,10 @@ export class VdiOperations {
       return await vids.run(async (choice) => {
         choice.addName(name);
         const { storePolicy } = request;
-        const own = base === undefined ? { settings, storePolicy } : {};
+        // A clone has its base's, but for copies that are asked for.
+        const { blockSizeShift } = base?.entry ?? settings;
+        const copies = request.copies === 0 ? {} : { settings: { ...settings, blockSizeShift } };
+        const own = base === undefined ? { settings, storePolicy } : copies;
         const { vid } = choice.addNew(id, { name, parent: point, ...own });
         const change: PointChange = { type: "point", id, parent: point?.id ?? 0, sizeBytes };
         const create: Note = { type: "create", name, tip: id };
