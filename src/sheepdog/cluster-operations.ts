@@ -141,8 +141,7 @@ function expectRoom({ prefix }: Call, sizeBytes: number): void {
   }
 }
 
-/** Of a server that is about to end; undefined while it is not. */
-export function endingResult(status: number): number | undefined {
-  if (status === clusterStatus.killed) return result.killed;
-  return status === clusterStatus.shuttingDown ? result.shutdown : undefined;
+/** Of a server that was told to end. */
+export function isEnding(status: number): boolean {
+  return status === clusterStatus.killed || status === clusterStatus.shuttingDown;
 }

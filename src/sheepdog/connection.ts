@@ -5,7 +5,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Connection } from "../host/net.ts";
 import type { Timer, Timers } from "../host/timers.ts";
 import type { ObjectClient } from "../vdi/objects/objects.ts";
-import { endingResult } from "./cluster-operations.ts";
+import { isEnding } from "./cluster-operations.ts";
 import { callPayloadBytesMax, payloadBytesDiscardMax, replyBatchBytes } from "./limits.ts";
 import { changeObject, refusalOf } from "./object-requests.ts";
 import type { Answer, Call, Operation, OperationParts } from "./operation.ts";
@@ -222,6 +222,11 @@ export class SheepdogConnection {
   }
 
   #takeHeader(): boolean {
+    if (isEnding(this.#components.cluster.status)) {
+      // Any result would be an I/O error to a guest. Without one its driver asks the next server again.
+      this.#phase = "finishing";
+      return false;
+    }
     const queue = this.#queue;
     if (!queue.gather(requestBytes)) return false;
     const [bytes, at] = [queue.head, queue.headOffset];
@@ -245,7 +250,7 @@ export class SheepdogConnection {
   /** In the order in which the original checks (facts page, 1.2). */
   #check(): number {
     const { opcode: code, protocolVersion: version } = this.#request;
-    const { cluster, objects } = this.#components;
+    const { objects } = this.#components;
     const versionFits =
       code >= internalOpcodesFrom
         ? version === internalProtocolVersion
@@ -253,8 +258,6 @@ export class SheepdogConnection {
     if (!versionFits) return result.versionMismatch;
     const operation = this.#operation;
     if (operation === undefined) return result.invalidParameters;
-    const ending = endingResult(cluster.status);
-    if (ending !== undefined) return ending;
     if (operation.kind === "refused") return operation.result;
     if (operation.kind !== "object") {
       return this.#payloadBytes > callPayloadBytesMax ? result.invalidParameters : 0;

@@ -13,8 +13,9 @@ export interface Objects {
   /** The four meanings: create, clone, snapshot, rebase. Says what the new working VDI is. */
   newVdi(request: NewVdi): Promise<VdiInfo>;
   /**
-   * MAKE_FS: every disk is deleted, as `deleteVdi` deletes, and every snapshot; their vids are not used again.
-   * What the settings say is so from now on. False, and nothing done, if there are disks and `onlyIfEmpty`.
+   * MAKE_FS: every disk is deleted, as `deleteVdi` deletes, and every snapshot; their vids are not used
+   * again. What the settings say is so from now on. False, and nothing done, if there are disks and
+   * `onlyIfEmpty`.
    */
   format(settings: FormatSettings): Promise<boolean>;
   /** Says which vid is gone. */
