@@ -8,9 +8,13 @@ import { decodeObjectFields } from "./wire-request.ts";
 import { encodeHashAnswer } from "./wire-response.ts";
 
 const hashedAtOnceBytes = 2 ** 20;
+/** What hashing takes, in comparisons of numbers: about a millisecond for each piece. */
+const stepsPerByte = 1 / 16;
+/** What looking for one object takes. */
+const stepsPerObject = 64;
 
 /** SHA-1 of a whole object, by which `dog` compares replicas. */
-export async function getHash(call: Call, { objects }: OperationParts): Promise<Answer> {
+export async function getHash(call: Call, { objects, turns }: OperationParts): Promise<Answer> {
   const id = oidOf(call);
   if (!(await objects.exists(id))) return { result: result.noObject };
   const sizeBytes = objects.sizeOf(id);
@@ -20,6 +24,8 @@ export async function getHash(call: Call, { objects }: OperationParts): Promise<
     const piece = room.subarray(0, Math.min(room.length, sizeBytes - offset));
     await objects.read(id, offset, piece);
     hash.update(piece);
+    turns.spend(piece.length * stepsPerByte);
+    await turns.due();
   }
   const digest = hash.digest();
   return { fill: (bytes, at) => encodeHashAnswer(bytes, at, digest) };
@@ -30,13 +36,16 @@ export async function exist(call: Call, { objects }: OperationParts): Promise<An
 }
 
 /** Says which of the objects that the payload names are missing. */
-export async function oidsExist(call: Call, { objects }: OperationParts): Promise<Answer> {
+export async function oidsExist(call: Call, { objects, turns }: OperationParts): Promise<Answer> {
   const { payload } = call;
   if (payload.length % oidBytes !== 0) {
     throw new KelpieError("invalid", `object ids in ${payload.length} bytes`);
   }
   const missing: Uint8Array[] = [];
   for (let at = 0; at < payload.length; at += oidBytes) {
+    turns.spend(stepsPerObject);
+    const due = turns.due();
+    if (due !== undefined) await due;
     const id = decodeOid(payload, at);
     if (id !== undefined && (await objects.exists(id))) continue;
     missing.push(payload.subarray(at, at + oidBytes));

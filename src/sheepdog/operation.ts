@@ -1,5 +1,6 @@
 import type { Log } from "../host/log.ts";
 import type { ObjectClient, Objects } from "../vdi/objects/objects.ts";
+import type { Turns } from "../vdi/objects/turns.ts";
 import type { Cluster, StoreFacts } from "./cluster.ts";
 import type { RequestPrefix } from "./wire-request.ts";
 
@@ -27,6 +28,8 @@ export interface OperationParts {
   cluster: Cluster;
   store: StoreFacts;
   log: Log;
+  /** For operations that are long and wait for nothing. */
+  turns: Turns;
   /** What would wipe every disk or end the server may be done by whoever reaches the port. */
   allowAdmin: boolean;
   /** Ends the server, soon. */

@@ -2,7 +2,12 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { afterEach, test } from "node:test";
 import type { FakeObjects } from "../../test/support/fake-objects.ts";
-import { none, type ServedObjects, serveObjects } from "../../test/support/raw-sheepdog.ts";
+import {
+  none,
+  type RawReply,
+  type ServedObjects,
+  serveObjects,
+} from "../../test/support/raw-sheepdog.ts";
 import { type Log, silentLog } from "../host/log.ts";
 import { result } from "./results.ts";
 import { attributeBytes, decodeAttribute, encodeAttribute } from "./wire-attribute.ts";
@@ -248,6 +253,36 @@ test("objects can be looked for and hashed without reading them", async () => {
   const some = await list([oid(1), oid(0), oid(2)]);
   assert.deepEqual([some.result, some.dataLength], [result.noObject, 16]);
   assert.equal((await client.tell(opcode.oidsExist, new Uint8Array(7))).result, 5);
+});
+
+/** How often others had their turn before it was answered. */
+async function turnsDuring(reply: Promise<RawReply>) {
+  let turns = 0;
+  let isDone = false;
+  const others = () => {
+    turns++;
+    if (!isDone) setImmediate(others);
+  };
+  setImmediate(others);
+  const { result: code } = await reply;
+  isDone = true;
+  return { turns, result: code };
+}
+
+test("others have their turn while many objects are looked for, or a large one is hashed", async () => {
+  const { client } = await serve();
+  const options = { sizeBytes: 2 ** 26, blockSizeShift: 24 };
+  const vid = await client.vidOf(opcode.newVdi, "test", options);
+  const payload = new Uint8Array(8 * 100_000);
+  for (let at = 0; at < payload.length; at += 8) encodeOid(payload, at, inodeOid(vid));
+  const looking = await turnsDuring(client.tell(opcode.oidsExist, payload));
+  assert.equal(looking.result, result.success);
+  assert.ok(looking.turns >= 50, `${looking.turns} turns for 100,000 objects`);
+  const oid: Oid = { kind: "data", vid, index: 0 };
+  await client.create(oid, 0, new Uint8Array(4096).fill(9));
+  const hashing = await turnsDuring(client.object(opcode.getHash, oid));
+  assert.equal(hashing.result, result.success);
+  assert.ok(hashing.turns >= 12, `${hashing.turns} turns for 16 MiB`);
 });
 
 test("a store without disks is formatted; one with disks is not", async () => {

@@ -3,6 +3,7 @@ import type { Log } from "../host/log.ts";
 import type { Address, Connection, Listener, Net } from "../host/net.ts";
 import type { Timers } from "../host/timers.ts";
 import type { Objects } from "../vdi/objects/objects.ts";
+import { Turns } from "../vdi/objects/turns.ts";
 import { Cluster, type StoreFacts } from "./cluster.ts";
 import { type ConnectionSettings, SheepdogConnection } from "./connection.ts";
 import * as limits from "./limits.ts";
@@ -61,7 +62,8 @@ export class SheepdogServer {
     this.#cluster = new Cluster({ objects, store });
     const { allowAdmin } = settings;
     const { stop } = components;
-    this.#parts = { objects, cluster: this.#cluster, store, log, allowAdmin, stop };
+    const turns = new Turns({ timers });
+    this.#parts = { objects, cluster: this.#cluster, store, log, turns, allowAdmin, stop };
   }
 
   /** Says where it listens: a port 0 is replaced. Throws what `Net.listen` throws. */

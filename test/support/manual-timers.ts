@@ -27,8 +27,9 @@ export class ManualTimers implements Timers {
     });
   }
 
+  /** No time passes until then. */
   soon(action: () => void): void {
-    this.after(0, action);
+    setImmediate(action);
   }
 
   advance(byMs: number): void {
