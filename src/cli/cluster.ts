@@ -38,7 +38,10 @@ function addInfo(parent: Command, cli: Cli): void {
     );
 }
 
-/** As `dog cluster info`. */
+/** What a server of Kelpie's calls what keeps its objects. */
+const kelpieStore = "kelpie";
+
+/** As `dog cluster info`, and of a store of Kelpie's what protects the data. */
 function describe({ status, epochs }: ClusterHistory, verbose: boolean): string {
   const [newest] = epochs;
   const recovery = newest?.recoveryDisabled === true ? "disabled" : "enabled";
@@ -56,6 +59,8 @@ function describe({ status, epochs }: ClusterHistory, verbose: boolean): string 
       `Cluster vnode mode: ${isDisk ? "disk" : "node"}`,
     );
   } else lines.push("");
+  // Copies protect nothing there, though each disk has a number of them.
+  if (storeName === kelpieStore) lines.push("Data kept by: the store's directory, once", "");
   lines.push(`Cluster created at ${formatTime(clusterCreatedMs)}`, "");
   lines.push("Epoch Time           Version [Host:Port:V-Nodes,,,]");
   for (const { timeMs, epoch, nodes } of epochs) {

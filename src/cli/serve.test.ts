@@ -322,6 +322,7 @@ test("commands for clusters ask the server that has the store open", async (t) =
   const info = await runCli(["cluster", "info", "-v"], settings);
   assert.match(info.stdout, /^Cluster status: running/);
   assert.match(info.stdout, /^Cluster store: kelpie with 3 redundancy policy$/m);
+  assert.match(info.stdout, /^Data kept by: the store's directory, once$/m);
   assert.match((await runCli(["node", "list"], settings)).stdout, /127\.0\.0\.1:\d+/);
   await server.stop();
 });

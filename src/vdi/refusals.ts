@@ -1,4 +1,6 @@
 import { KelpieError } from "../base/errors.ts";
+import { arrayObjectsMax, objectBytes } from "./objects/object-size.ts";
+import type { Vid } from "./objects/vid-table.ts";
 
 /** Why an operation on disks is refused, and what can be done about it. */
 
@@ -42,6 +44,20 @@ export function sizeWouldChange(name: string): KelpieError {
 export function wouldMixHistories(name: string): KelpieError {
   return new KelpieError("busy", `disk "${name}" is in use over Sheepdog, which knows no change`, {
     remedy: "Disconnect those clients, or roll back with them: they open the new disk.",
+  });
+}
+
+/** A disk that Sheepdog's clients know has objects of one size for ever, and so many of them. */
+export function mustFitObjects(
+  name: string,
+  disk: { sizeBytes: number; vid: Vid | undefined },
+): void {
+  const { sizeBytes, vid } = disk;
+  if (vid === undefined || vid.storePolicy !== 0) return;
+  const max = arrayObjectsMax * objectBytes(vid);
+  if (sizeBytes <= max) return;
+  throw new KelpieError("invalid", `disk "${name}" can have ${max} bytes, not ${sizeBytes}`, {
+    remedy: `Sheepdog's clients know it, with 2^20 objects of ${objectBytes(vid)} bytes at most.`,
   });
 }
 

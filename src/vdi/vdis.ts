@@ -24,6 +24,7 @@ import {
   isInUse,
   isOfVm,
   mustDiffer,
+  mustFitObjects,
   sizeWouldChange,
   wouldMixHistories,
   writtenMeanwhile,
@@ -311,6 +312,7 @@ export class Vdis {
       const point = this.point(name);
       const before = point.sizeBytes;
       if (sizeBytes === before) return;
+      mustFitObjects(name, { sizeBytes, vid: this.registry.objects.vids.ofPoint(point.id) });
       if (sizeBytes < before) this.#mayShrink(name, shrink);
       // What a shrink left behind, cut off by a crash, must not come back when the disk grows.
       else await this.volume(name).forgetBeyondEnd(sizeBytes);

@@ -274,6 +274,19 @@ test("a crash after any step of a snapshot or rollback leaves the disk before it
   }
 });
 
+test("a disk with objects does not get more of them than there can be, whoever asks", async () => {
+  const { vdis, objects } = await openMemoryObjects();
+  await objects.newVdi(newVdi("a", { blockSizeShift: 20 }));
+  await vdis.create("b", mebibyte);
+  await assert.rejects(vdis.resize("a", 2 ** 40 + 4096, false), {
+    code: "invalid",
+    message: /can have 1099511627776 bytes/,
+  });
+  await vdis.resize("a", 2 ** 40, false);
+  await vdis.resize("b", 2 ** 43, false);
+  await vdis.close();
+});
+
 test("a clone has the copies that were asked for, and the objects of its base", async () => {
   const { vdis, objects } = await openMemoryObjects();
   const one = await objects.newVdi(newVdi("a", { copies: 2, blockSizeShift: 23 }));
