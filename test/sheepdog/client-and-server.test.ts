@@ -141,7 +141,7 @@ describe("the client and the server", () => {
   test("a copy from one store to another is the same at each of 20 snapshots, state and all", async () => {
     const { remote, objects, end } = await world();
     const random = new SeededRandom(11);
-    await remote.create("disk", 16 * mebibyte);
+    await remote.create("disk", 8 * mebibyte);
     const { volume } = await remote.volumes.open("disk");
     await volume.write([random.bytes(6 * mebibyte)], mebibyte);
     for (let taken = 1; taken <= 20; taken++) {
@@ -171,7 +171,7 @@ describe("the client and the server", () => {
       const name = taken === 0 ? "disk" : `disk@#${taken}`;
       const [from, to] = [await origin.open(name, someone), await openDevice(name)];
       const bytes = [from, to].map(async ({ device }) => {
-        const whole = new Uint8Array(16 * mebibyte);
+        const whole = new Uint8Array(8 * mebibyte);
         await device.read(whole, 0);
         return whole;
       });
