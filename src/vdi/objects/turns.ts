@@ -1,7 +1,7 @@
 import type { Timers } from "../../host/timers.ts";
 
 /** About a millisecond of comparing numbers. */
-const stepsPerTurn = 2 ** 16;
+const stepsPerTurn = 2 ** 15;
 
 /**
  * Lets others have their turn of the event loop during work that waits for nothing: what awaits only results
