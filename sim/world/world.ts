@@ -50,7 +50,7 @@ const noticedMs = 6000;
 /** A life that goes on longer than this, in virtual time or in events, does not end. */
 const lifeMsMax = 30 * 60 * 1000;
 const lifeEventsMax = 200_000;
-/** Who fills the disk makes room at last: a record of which it is not known whether it stands waits for that. */
+/** Who fills the disk makes room at last: a record that may stand already waits for that without end. */
 const tightMsMax = 5 * 60 * 1000;
 
 /** One seed is one world: disks, guests, those who snapshot and roll back, crashes, faults. */
