@@ -66,10 +66,13 @@ export class FakeStore implements LocalStore {
       call: async <N extends CallName>(name: N, input: unknown, context: CallContext = {}) => {
         const checked = calls[name].input.parse(input) as CallArguments<N>;
         if (name.startsWith("vm.")) throw new KelpieError("not-found", "there is no VM");
-        const handler = this.#handlers[name as FakedCall] as unknown as (
-          input: CallArguments<N>,
-          context: CallContext,
-        ) => CallOutput<N> | Promise<CallOutput<N>>;
+        const handler = this.#handlers[name as FakedCall] as unknown as
+          | ((
+              input: CallArguments<N>,
+              context: CallContext,
+            ) => CallOutput<N> | Promise<CallOutput<N>>)
+          | undefined;
+        if (handler === undefined) throw new KelpieError("unsupported", `${name} is not faked`);
         return await handler(checked, context);
       },
     };

@@ -27,6 +27,9 @@ export const linuxArguments = [
   ...["-append", "console=ttyS0 quiet"],
 ];
 
+/** Ends every line that is typed: the guest says how the command ended. */
+const typedEnd = '; echo "[$?]"\n';
+
 /** A VM that `kelpie vm run` has started, with its serial line. Its QEMU is ended with it. */
 export class TestVm implements AsyncDisposable {
   readonly name: string;
@@ -69,12 +72,14 @@ export class TestVm implements AsyncDisposable {
   }
 
   async tryShell(command: string): Promise<{ status: number; output: string }> {
-    this.line.send(`${command}; echo "[$?]"\n`);
+    this.line.send(`${command}${typedEnd}`);
     const said = await this.line.expect(/\[(\d+)\]\r?\n/);
     const text = plain(said);
     const status = Number(/\[(\d+)\]\n$/.exec(text)?.[1]);
-    // The first line is what was typed.
-    const output = text.replace(/^.*\n/, "").replace(/\[\d+\]\n$/, "");
+    // What was typed stands before it, and before that what a guest says that was just loaded.
+    const typed = text.lastIndexOf(typedEnd);
+    const answer = typed < 0 ? text.replace(/^.*\n/, "") : text.slice(typed + typedEnd.length);
+    const output = answer.replace(/\[\d+\]\n$/, "");
     return { status, output };
   }
 
