@@ -9,7 +9,7 @@ import type { BenchReport, FigureReport } from "./report.ts";
 const forms = {
   // A cold first round is one of three or five: the median does not see it.
   quick: { turnMs: 250, diskBytes: 2 ** 29, warmUp: false },
-  full: { turnMs: 3000, diskBytes: 2 ** 30, warmUp: true },
+  full: { turnMs: 1500, diskBytes: 2 ** 30, warmUp: true },
 };
 
 /** Tests make everything smaller. */

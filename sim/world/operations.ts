@@ -198,6 +198,8 @@ const undelete: Make = (world, random) => {
   const { name, point } = entry;
   const disk = model.disks.get(name);
   if (disk === undefined && model.disks.size >= disksMax) return undefined;
+  // Two at once: the second would find the disk that the first brought back, and discard it.
+  if (model.discarded.some((other) => other.name === name && other.isBusy)) return undefined;
   return disk === undefined
     ? undeleteGone(world, entry)
     : undeleteOver(world, { entry, disk, name, point, live: random.below(4) > 0 });

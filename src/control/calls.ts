@@ -47,7 +47,7 @@ export type VdiEntry = z.infer<typeof vdiEntry>;
 export const discardedEntry = z.object({
   name,
   point: z.number().int().positive(),
-  why: z.enum(["rollback", "delete", "undelete", "flatten", "wiped"]),
+  why: z.enum(["rollback", "delete", "undelete", "flatten"]),
   discardedMs: timeMs,
   purgeMs: timeMs,
   sizeBytes: bytes,

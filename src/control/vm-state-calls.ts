@@ -1,12 +1,8 @@
 import { KelpieError } from "../base/errors.ts";
-import { writeU64 } from "../base/little-endian.ts";
 import { ObjectError, type Objects } from "../vdi/objects/objects.ts";
+import { describeVmState as describe } from "../vdi/objects/vm-state.ts";
 import type { CallArguments } from "./calls.ts";
 import type { ControlParts, Handlers } from "./control.ts";
-
-/** Where an inode has a snapshot's clock and the size of its state (src/sheepdog/wire-inode.ts). */
-const vmClockAt = 528;
-const vmStateBytesAt = 544;
 
 /** The state of a machine that a disk keeps for its next snapshot, as Sheepdog's clients keep it there. */
 export function vmStateCalls({ objects }: ControlParts): Handlers<"vdi.vmstate"> {
@@ -40,14 +36,7 @@ export async function describeVmState(
 ): Promise<void> {
   await asKelpieErrors(async () => {
     const { vid } = await objects.lookup({ name, tag: "", snapId: 0 });
-    for (const [offset, value] of [
-      [vmClockAt, vmState.clockNs],
-      [vmStateBytesAt, vmState.sizeBytes],
-    ] as const) {
-      const field = new Uint8Array(8);
-      writeU64(field, 0, value);
-      await objects.write({ kind: "inode", vid, index: 0 }, offset, [field]);
-    }
+    await describe(objects, vid, vmState);
   });
 }
 

@@ -19,8 +19,6 @@ export const payloadBytesDiscardMax = 256 * 2 ** 20;
 export const requestsInFlightMax = 128;
 /** Two requests of the largest size. One more may be begun below it, so 96 MiB are the most. */
 export const bytesInFlightMax = 2 * payloadBytesMax;
-/** Replies that are ready are handed over when they reach this: some 250 reads of 4 KiB. */
-export const replyBatchBytes = 2 ** 20;
 
 /** The answer to one block status request: 256 KiB a context; clients ask again for the rest. */
 export const blockStatusExtents = 16_384;

@@ -2,12 +2,17 @@ import type { BufferPool } from "../base/buffer-pool.ts";
 import { type Completion, isPending } from "../base/completion.ts";
 import { isKelpieError, messageOf } from "../base/errors.ts";
 import type { BlockDevice } from "../block/block-device.ts";
+import {
+  type PendingRequest as Pending,
+  type PumpSettings,
+  RequestPump,
+} from "../block/request-pump.ts";
 import type { Log } from "../host/log.ts";
-import type { Timer, Timers } from "../host/timers.ts";
+import type { Timers } from "../host/timers.ts";
 import { describeBlocks, type ServedContext, statusCostBytes } from "./block-status.ts";
 import type { Channel, Receiver } from "./channel.ts";
 import { errno, errnoOf } from "./errno.ts";
-import { payloadBytesDiscardMax, replyBatchBytes } from "./limits.ts";
+import { payloadBytesDiscardMax } from "./limits.ts";
 import { type ReplyAddress, ReplyWriter } from "./reply-writer.ts";
 import { refusalOf, zeroOptionsOf } from "./request-rules.ts";
 import {
@@ -23,13 +28,9 @@ import {
   requestMagic,
 } from "./wire-transmission.ts";
 
-export interface TransmissionSettings {
+export interface TransmissionSettings extends PumpSettings {
   style: HeaderStyle;
   contexts: readonly ServedContext[];
-  requestsInFlightMax: number;
-  bytesInFlightMax: number;
-  /** How long a peer may take to fetch its last replies and close. */
-  closeMs: number;
 }
 
 export interface TransmissionComponents {
@@ -43,20 +44,9 @@ export interface TransmissionComponents {
 }
 
 /** A request that the device has not completed yet. */
-interface PendingRequest extends ReplyAddress {
-  /** Counted against bytesInFlightMax. */
-  costBytes: number;
-  /** The reply that a read fills in. */
-  reply: Uint8Array | undefined;
-  /** The payload of a write, to be released when the device is done with it. */
-  payload: readonly Uint8Array[] | undefined;
+interface PendingRequest extends ReplyAddress, Pending {
   /** The payloads that a block status request gathers. */
   status: Uint8Array[] | undefined;
-}
-
-interface PendingGroup {
-  completion: Promise<void>;
-  requests: PendingRequest[];
 }
 
 const withFua = { fua: true } as const;
@@ -65,12 +55,8 @@ const noPayload: readonly Uint8Array[] = [];
 /**
  * The server's side of the transmission phase on one connection.
  *
- * All requests of an incoming chunk are handed to the device in one go, and the replies of those
- * that complete at once leave in one write. The rest is answered in the order in which the device
- * completes it, again gathered: those that complete together leave together. A flush is handed to
- * the device in its turn, so it covers every write that was answered before it came.
- *
- * It stops reading while too much is in flight or the peer does not take its replies.
+ * A flush is handed to the device in its turn, so it covers every write that was answered before it
+ * came. How requests are taken and answered together: see `RequestPump`.
  */
 export class Transmission implements Receiver {
   /** Resolves when the connection is closed and the device is left alone. */
@@ -81,25 +67,13 @@ export class Transmission implements Receiver {
   readonly #request = new RequestHeader();
   readonly #headerBytes: number;
   readonly #magic: number;
-  #settleDone: () => void = () => {};
-  /** Finishing: no more requests are taken. Ended: nor are there replies to come. */
-  #phase: "open" | "finishing" | "ended" | "closed" = "open";
   #shuttingDown = false;
   #haveHeader = false;
   #payloadBytes = 0;
   /** The error number for a request that no device gets to see; its payload is skipped. */
   #refusal = 0;
-  /** The requests given to the device last, if they wait. */
-  #newest: PendingGroup | undefined;
-  #inFlight = 0;
-  #inFlightBytes = 0;
-  /** The connection has said that it has enough. */
-  #blocked = false;
-  #paused = false;
-  #pumping = false;
-  #pumpIsDue = false;
   #requests = 0;
-  #linger: Timer | undefined;
+  readonly #pump: RequestPump<PendingRequest>;
 
   constructor(settings: TransmissionSettings, components: TransmissionComponents) {
     this.#settings = settings;
@@ -108,9 +82,20 @@ export class Transmission implements Receiver {
     this.#headerBytes = extended ? extendedRequestBytes : requestBytes;
     this.#magic = extended ? extendedRequestMagic : requestMagic;
     this.#replies = new ReplyWriter(settings.style, components.pool);
-    this.done = new Promise((resolve) => {
-      this.#settleDone = resolve;
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.done = promise;
+    const { channel, timers } = components;
+    const { connection, queue } = channel;
+    this.#pump = new RequestPump<PendingRequest>(
+      {
+        step: () => this.#step(),
+        succeed: (request) => this.#succeed(request),
+        fail: (request, error) => this.#fail(request, error),
+        done: resolve,
+      },
+      settings,
+      { connection, queue, replies: this.#replies, timers },
+    );
   }
 
   get requests(): number {
@@ -118,49 +103,26 @@ export class Transmission implements Receiver {
   }
 
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#pump.inFlight;
   }
 
   /** From now on requests get ESHUTDOWN; when what is in flight is answered, it ends. */
   shutdown(): void {
     this.#shuttingDown = true;
-    this.#pump();
+    this.#pump.endWhenIdle();
+    this.#pump.pump();
   }
 
   data(): void {
-    this.#pump();
+    this.#pump.pump();
   }
 
   drain(): void {
-    this.#blocked = false;
-    this.#pump();
+    this.#pump.drained();
   }
 
   closed(): void {
-    this.#phase = "closed";
-    this.#linger?.cancel();
-    this.#settleIfDone();
-  }
-
-  #pump(): void {
-    if (this.#pumping) return; // a write may drain at once and call back
-    this.#pumping = true;
-    while (!this.#isStalled() && this.#step()) {
-      if (this.#replies.byteLength >= replyBatchBytes) this.#send();
-    }
-    this.#send();
-    this.#pumping = false;
-    this.#endIfFinished();
-    this.#pauseOrResume();
-  }
-
-  #isStalled(): boolean {
-    return (
-      this.#blocked ||
-      this.#inFlight >= this.#settings.requestsInFlightMax ||
-      this.#inFlightBytes >= this.#settings.bytesInFlightMax ||
-      this.#phase !== "open"
-    );
+    this.#pump.closed();
   }
 
   /** Takes one request, or part of one, from the queue. False when there is no more to take. */
@@ -196,7 +158,7 @@ export class Transmission implements Receiver {
       return false;
     }
     if (request.command === command.disconnect) {
-      this.#phase = "finishing";
+      this.#pump.finish();
       return false;
     }
     const hasPayload =
@@ -229,17 +191,17 @@ export class Transmission implements Receiver {
       completion = this.#change(request, payload);
     } catch (error) {
       this.#fail(request, error); // the world's failures are the client's to know
-      this.#release(payload);
+      this.#pump.release(payload);
       return;
     }
     if (isPending(completion)) {
       const pending = pendingOf(request);
       pending.payload = payload;
-      this.#track(completion, pending);
+      this.#pump.track(completion, pending);
       return;
     }
     this.#replies.success(request);
-    this.#release(payload);
+    this.#pump.release(payload);
   }
 
   #change(request: RequestHeader, payload: readonly Uint8Array[]): Completion<void> {
@@ -277,7 +239,7 @@ export class Transmission implements Receiver {
     }
     const pending = pendingOf(request);
     pending.reply = replies.detachRead();
-    this.#track(completion, pending);
+    this.#pump.track(completion, pending);
   }
 
   #blockStatus(request: RequestHeader): void {
@@ -292,58 +254,13 @@ export class Transmission implements Receiver {
       extended: style === "extended",
     };
     const { device } = this.#components;
-    this.#track(describeBlocks(query, { device, contexts, into: pending.status }), pending);
-  }
-
-  /** Requests that one promise answers, as writes that leave in one append, share one reaction. */
-  #track(completion: Promise<void>, pending: PendingRequest): void {
-    this.#inFlight++;
-    this.#inFlightBytes += pending.costBytes;
-    if (this.#newest?.completion === completion) {
-      this.#newest.requests.push(pending);
-      return;
-    }
-    const group = { completion, requests: [pending] };
-    this.#newest = group;
-    completion.then(
-      () => this.#finish(group, (request) => this.#succeed(request)),
-      (error: unknown) => this.#finish(group, (request) => this.#fail(request, error)),
-    );
-  }
-
-  #finish(group: PendingGroup, answer: (request: PendingRequest) => void): void {
-    if (this.#newest === group) this.#newest = undefined;
-    for (const request of group.requests) {
-      if (this.#phase !== "closed") answer(request);
-      this.#settle(request);
-    }
+    this.#pump.track(describeBlocks(query, { device, contexts, into: pending.status }), pending);
   }
 
   #succeed(request: PendingRequest): void {
     if (request.reply !== undefined) this.#replies.appendRead(request, request.reply);
     else if (request.status !== undefined) this.#replies.status(request, request.status);
     else this.#replies.success(request);
-  }
-
-  #release(payload: readonly Uint8Array[]): void {
-    const { connection } = this.#components.channel;
-    for (const chunk of payload) connection.release(chunk, chunk.length);
-  }
-
-  #settle(pending: PendingRequest): void {
-    if (pending.payload !== undefined) this.#release(pending.payload);
-    this.#inFlight--;
-    this.#inFlightBytes -= pending.costBytes;
-    if (this.#phase === "closed") {
-      this.#settleIfDone();
-    } else if (!this.#pumpIsDue) {
-      this.#pumpIsDue = true;
-      // After everything that completes in the same moment, so that it leaves in one write.
-      queueMicrotask(() => {
-        this.#pumpIsDue = false;
-        this.#pump();
-      });
-    }
   }
 
   #fail(request: ReplyAddress, error: unknown): void {
@@ -353,52 +270,10 @@ export class Transmission implements Receiver {
     this.#replies.failure(request, errnoOf(error), messageOf(error));
   }
 
-  #send(): void {
-    if (this.#replies.byteLength === 0) return;
-    const chunks = this.#replies.takeAll();
-    if (this.#phase === "ended" || this.#phase === "closed") return; // nobody is there any more
-    const { connection } = this.#components.channel;
-    if (!connection.write(chunks)) this.#blocked = true;
-    this.#replies.reuse(connection.queuedBytes);
-  }
-
-  #endIfFinished(): void {
-    if (this.#phase === "open" && !this.#shuttingDown) return;
-    if (this.#phase === "ended" || this.#phase === "closed" || this.#inFlight > 0) return;
-    this.#phase = "ended";
-    const { channel, timers } = this.#components;
-    channel.connection.end();
-    // A peer that never reads would keep the connection for ever.
-    this.#linger = timers.after(this.#settings.closeMs, () => channel.connection.destroy());
-    this.#pauseOrResume();
-  }
-
-  #pauseOrResume(): void {
-    // At the end incoming bytes are thrown away, so that the peer's own end is seen.
-    const pause = this.#isStalled() && this.#phase === "open";
-    if (this.#phase !== "open") this.#dropIncoming();
-    if (pause === this.#paused) return;
-    this.#paused = pause;
-    const { connection } = this.#components.channel;
-    if (pause) connection.pause();
-    else connection.resume();
-  }
-
-  #dropIncoming(): void {
-    const { queue } = this.#components.channel;
-    queue.skip(queue.byteLength);
-  }
-
   #abort(reason: string): void {
     const { channel, log } = this.#components;
     log.warn("nbd connection dropped", { peer: channel.connection.peer, reason });
-    this.#send();
-    this.#phase = "ended";
-    channel.connection.destroy();
-  }
-
-  #settleIfDone(): void {
-    if (this.#inFlight === 0) this.#settleDone();
+    this.#pump.abort();
   }
 }
 

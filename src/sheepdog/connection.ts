@@ -2,11 +2,16 @@ import { ByteQueue } from "../base/byte-queue.ts";
 import { joinBytes } from "../base/bytes.ts";
 import { type Completion, isPending } from "../base/completion.ts";
 import { messageOf } from "../base/errors.ts";
+import {
+  type PendingRequest as Pending,
+  type PumpSettings,
+  RequestPump,
+} from "../block/request-pump.ts";
 import type { Connection } from "../host/net.ts";
 import type { Timer, Timers } from "../host/timers.ts";
 import type { ObjectClient } from "../vdi/objects/objects.ts";
 import { isEnding } from "./cluster-operations.ts";
-import { callPayloadBytesMax, payloadBytesDiscardMax, replyBatchBytes } from "./limits.ts";
+import { callPayloadBytesMax, payloadBytesDiscardMax } from "./limits.ts";
 import { changeObject, refusalOf } from "./object-requests.ts";
 import type { Answer, Call, Operation, OperationParts } from "./operation.ts";
 import { operations } from "./operations.ts";
@@ -28,13 +33,9 @@ import {
   requestBytes,
 } from "./wire-request.ts";
 
-export interface ConnectionSettings {
-  requestsInFlightMax: number;
-  bytesInFlightMax: number;
+export interface ConnectionSettings extends PumpSettings {
   /** How long a request may be there in part without more of it coming. */
   stalledMs: number;
-  /** How long a peer may take to fetch its last replies and close. */
-  closeMs: number;
 }
 
 export interface ConnectionComponents extends OperationParts {
@@ -43,18 +44,9 @@ export interface ConnectionComponents extends OperationParts {
 }
 
 /** A request that is not answered yet. */
-interface PendingRequest extends Readonly<RequestPrefix> {
-  /** Counted against bytesInFlightMax. */
-  costBytes: number;
-  /** The reply that a read fills in. */
-  reply: Uint8Array | undefined;
-  /** The payload of a write, to be released when the disk is done with it. */
-  payload: readonly Uint8Array[] | undefined;
-}
-
-interface PendingGroup {
-  completion: Promise<void>;
-  requests: PendingRequest[];
+interface PendingRequest extends Readonly<RequestPrefix>, Pending {
+  /** Of one that is not an object's. */
+  answer: Answer | undefined;
 }
 
 const noPayload: readonly Uint8Array[] = [];
@@ -62,12 +54,9 @@ const noPayload: readonly Uint8Array[] = [];
 /**
  * The server's side of one connection.
  *
- * All requests of an incoming chunk are begun in one go, and the replies of those that complete at
- * once leave in one write. The rest is answered in the order in which it completes, again gathered.
- * It stops reading while too much is in flight or the peer does not take its replies.
- *
- * When the server closes, what was begun is answered and the rest is not: clients connect again and
- * send it once more, whereas an error would reach the guest.
+ * How requests are taken and answered together: see `RequestPump`. When the server closes, what was begun
+ * is answered and the rest is not: clients connect again and send it once more, whereas an error would
+ * reach the guest.
  */
 export class SheepdogConnection {
   /** Resolves when the connection is closed and no disk is asked for it any more. */
@@ -91,29 +80,17 @@ export class SheepdogConnection {
   #fields: ObjectFields | undefined;
   /** Of any other. */
   #header = new Uint8Array(0);
-  #settleDone: () => void = () => {};
-  /** Finishing: no more requests are taken. Ended: nor are there replies to come. */
-  #phase: "open" | "finishing" | "ended" | "closed" = "open";
+  readonly #pump: RequestPump<PendingRequest>;
   #haveHeader = false;
   #payloadBytes = 0;
   /** The result for a request that is not begun; its payload is skipped. */
   #refusal = 0;
-  /** The requests begun last, if they wait. */
-  #newest: PendingGroup | undefined;
-  #inFlight = 0;
-  #inFlightBytes = 0;
   /** The vid of the last data request, and all there were: who uses a disk is known to it. */
   #lastVid = 0;
   readonly #vids = new Set<number>();
-  /** The connection has said that it has enough. */
-  #blocked = false;
-  #paused = false;
-  #pumping = false;
-  #pumpIsDue = false;
   #requests = 0;
   #receivedBytes = 0;
   #stall: Timer | undefined;
-  #linger: Timer | undefined;
 
   constructor(
     connection: Connection,
@@ -126,14 +103,36 @@ export class SheepdogConnection {
     this.#replies = components.replies;
     this.#queue = new ByteQueue((chunk, count) => connection.release(chunk, count));
     this.client = clientOf(connection.peer);
-    this.done = new Promise((resolve) => {
-      this.#settleDone = resolve;
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.done = promise;
+    const { stat } = components.cluster;
+    this.#pump = new RequestPump<PendingRequest>(
+      {
+        step: () => this.#step(),
+        succeed: (request) => this.#succeed(request),
+        fail: (request, error) => this.#fail(request, error),
+        settled: () => {
+          stat.gatewayActive--;
+        },
+        sending: (count) => {
+          stat.gatewaySentBytes += count;
+        },
+        done: () => {
+          components.objects.disconnected(this.client);
+          resolve();
+        },
+      },
+      settings,
+      { connection, queue: this.#queue, replies: this.#replies, timers: components.timers },
+    );
     components.objects.connected(this.client);
     connection.start({
       data: (chunk) => this.#data(chunk),
-      drain: () => this.#drain(),
-      close: () => this.#close(),
+      drain: () => this.#pump.drained(),
+      close: () => {
+        this.#stall?.cancel();
+        this.#pump.closed();
+      },
     });
   }
 
@@ -142,13 +141,13 @@ export class SheepdogConnection {
   }
 
   get inFlight(): number {
-    return this.#inFlight;
+    return this.#pump.inFlight;
   }
 
   /** Begins nothing more; when what is in flight is answered, it ends. */
   shutdown(): void {
-    if (this.#phase === "open") this.#phase = "finishing";
-    this.#pump();
+    this.#pump.finish();
+    this.#pump.pump();
   }
 
   destroy(): void {
@@ -159,41 +158,8 @@ export class SheepdogConnection {
     this.#receivedBytes += chunk.length;
     this.#components.cluster.stat.gatewayReceivedBytes += chunk.length;
     this.#queue.push(chunk);
-    this.#pump();
-  }
-
-  #drain(): void {
-    this.#blocked = false;
-    this.#pump();
-  }
-
-  #close(): void {
-    this.#phase = "closed";
-    this.#linger?.cancel();
-    this.#stall?.cancel();
-    this.#settleIfDone();
-  }
-
-  #pump(): void {
-    if (this.#pumping) return; // a write may drain at once and call back
-    this.#pumping = true;
-    while (!this.#isStalled() && this.#step()) {
-      if (this.#replies.byteLength >= replyBatchBytes) this.#send();
-    }
-    this.#send();
-    this.#pumping = false;
-    this.#endIfFinished();
-    this.#pauseOrResume();
+    this.#pump.pump();
     this.#watchForStall();
-  }
-
-  #isStalled(): boolean {
-    return (
-      this.#blocked ||
-      this.#inFlight >= this.#settings.requestsInFlightMax ||
-      this.#inFlightBytes >= this.#settings.bytesInFlightMax ||
-      this.#phase !== "open"
-    );
   }
 
   /** Takes one request, or part of one, from the queue. False when there is no more to take. */
@@ -224,7 +190,7 @@ export class SheepdogConnection {
   #takeHeader(): boolean {
     if (isEnding(this.#components.cluster.status)) {
       // Any result would be an I/O error to a guest. Without one its driver asks the next server again.
-      this.#phase = "finishing";
+      this.#pump.finish();
       return false;
     }
     const queue = this.#queue;
@@ -281,9 +247,12 @@ export class SheepdogConnection {
     const { prefix, call } = this.#takeCall();
     const { serial } = this.#components.cluster;
     const run = () => operation.run(call, this.#components);
+    const pending = pendingOf(prefix, prefix.dataLength);
     const answered = operation.kind === "cluster" ? serial.run(run) : run();
-    const done = answered.then((answer) => this.#answer(prefix, answer));
-    this.#track(done, { ...prefix, costBytes: prefix.dataLength });
+    const done = answered.then((answer) => {
+      pending.answer = answer;
+    });
+    this.#track(done, pending);
   }
 
   #takeCall(): { prefix: RequestPrefix; call: Call } {
@@ -291,12 +260,8 @@ export class SheepdogConnection {
     const chunks = this.#queue.take(this.#payloadBytes);
     // Few and short, and read by many decoders.
     const payload = new Uint8Array(joinBytes(chunks));
-    this.#release(chunks);
+    this.#pump.release(chunks);
     return { prefix, call: { prefix, header: this.#header, payload, client: this.client } };
-  }
-
-  #answer(prefix: RequestPrefix, answer: Answer): void {
-    if (this.#phase !== "closed") this.#replies.answer(prefix, answer);
   }
 
   #noteUse(): void {
@@ -328,8 +293,9 @@ export class SheepdogConnection {
       replies.finishRead(this.#request);
       return;
     }
-    const reply = replies.detachRead();
-    this.#track(completion, { ...this.#request, costBytes: dataLength, reply });
+    const pending = pendingOf(this.#request, dataLength);
+    pending.reply = replies.detachRead();
+    this.#track(completion, pending);
   }
 
   #change(): void {
@@ -342,15 +308,17 @@ export class SheepdogConnection {
       completion = changeObject(request, this.#fields as ObjectFields, { objects, payload });
     } catch (error) {
       this.#fail(request, error); // as above
-      this.#release(payload);
+      this.#pump.release(payload);
       return;
     }
     if (isPending(completion)) {
-      this.#track(completion, { ...request, costBytes: this.#payloadBytes, payload });
+      const pending = pendingOf(request, this.#payloadBytes);
+      pending.payload = payload;
+      this.#track(completion, pending);
       return;
     }
     this.#replies.success(request);
-    this.#release(payload);
+    this.#pump.release(payload);
   }
 
   #count(operation: number): void {
@@ -360,60 +328,15 @@ export class SheepdogConnection {
     else stat.gatewayWrites++;
   }
 
-  /** Requests that one promise answers, as writes that leave in one append, share one reaction. */
-  #track(
-    completion: Promise<void>,
-    request: RequestPrefix & Partial<PendingRequest> & { costBytes: number },
-  ): void {
-    const pending = { reply: undefined, payload: undefined, ...request };
-    this.#inFlight++;
-    this.#inFlightBytes += pending.costBytes;
+  #track(completion: Promise<void>, pending: PendingRequest): void {
     this.#components.cluster.stat.gatewayActive++;
-    if (this.#newest?.completion === completion) {
-      this.#newest.requests.push(pending);
-      return;
-    }
-    const group = { completion, requests: [pending] };
-    this.#newest = group;
-    completion.then(
-      () => this.#finish(group, (done) => this.#succeed(done)),
-      (error: unknown) => this.#finish(group, (failed) => this.#fail(failed, error)),
-    );
-  }
-
-  #finish(group: PendingGroup, answer: (request: PendingRequest) => void): void {
-    if (this.#newest === group) this.#newest = undefined;
-    for (const request of group.requests) {
-      if (this.#phase !== "closed") answer(request);
-      this.#settle(request);
-    }
+    this.#pump.track(completion, pending);
   }
 
   #succeed(request: PendingRequest): void {
     if (request.reply !== undefined) this.#replies.appendRead(request, request.reply);
-    // Others than objects' have given their answer.
-    else if (request.payload !== undefined) this.#replies.success(request);
-  }
-
-  #settle(pending: PendingRequest): void {
-    if (pending.payload !== undefined) this.#release(pending.payload);
-    this.#inFlight--;
-    this.#inFlightBytes -= pending.costBytes;
-    this.#components.cluster.stat.gatewayActive--;
-    if (this.#phase === "closed") {
-      this.#settleIfDone();
-    } else if (!this.#pumpIsDue) {
-      this.#pumpIsDue = true;
-      // After everything that completes in the same moment, so that it leaves in one write.
-      queueMicrotask(() => {
-        this.#pumpIsDue = false;
-        this.#pump();
-      });
-    }
-  }
-
-  #release(payload: readonly Uint8Array[]): void {
-    for (const chunk of payload) this.#connection.release(chunk, chunk.length);
+    else if (request.answer !== undefined) this.#replies.answer(request, request.answer);
+    else this.#replies.success(request);
   }
 
   #fail(request: Readonly<RequestPrefix>, error: unknown): void {
@@ -427,43 +350,15 @@ export class SheepdogConnection {
     return result.systemError;
   }
 
-  #send(): void {
-    if (this.#replies.byteLength === 0) return;
-    this.#components.cluster.stat.gatewaySentBytes += this.#replies.byteLength;
-    const chunks = this.#replies.takeAll();
-    if (this.#phase === "ended" || this.#phase === "closed") return; // nobody is there any more
-    if (!this.#connection.write(chunks)) this.#blocked = true;
-    this.#replies.reuse(this.#connection.queuedBytes);
-  }
-
-  #endIfFinished(): void {
-    if (this.#phase !== "finishing" || this.#inFlight > 0) return;
-    this.#phase = "ended";
-    this.#connection.end();
-    // A peer that never reads would keep the connection for ever.
-    const { timers } = this.#components;
-    this.#linger = timers.after(this.#settings.closeMs, () => this.#connection.destroy());
-  }
-
-  #pauseOrResume(): void {
-    // At the end incoming bytes are thrown away, so that the peer's own end is seen.
-    const pause = this.#isStalled() && this.#phase === "open";
-    if (this.#phase !== "open") this.#queue.skip(this.#queue.byteLength);
-    if (pause === this.#paused) return;
-    this.#paused = pause;
-    if (pause) this.#connection.pause();
-    else this.#connection.resume();
-  }
-
   /** One timer at a time, looked at only when it is due: most requests come in more than one piece. */
   #watchForStall(): void {
     const isPartial = this.#haveHeader || this.#queue.byteLength > 0;
-    if (!isPartial || this.#stall !== undefined || this.#phase !== "open") return;
+    if (!isPartial || this.#stall !== undefined || !this.#pump.isOpen) return;
     const receivedBytes = this.#receivedBytes;
     this.#stall = this.#components.timers.after(this.#settings.stalledMs, () => {
       this.#stall = undefined;
       // While it is paused, it is we who let it wait.
-      if (receivedBytes === this.#receivedBytes && !this.#paused && this.#phase === "open") {
+      if (receivedBytes === this.#receivedBytes && !this.#pump.isPaused && this.#pump.isOpen) {
         this.#abort("a request was begun and not sent to its end");
       } else {
         this.#watchForStall();
@@ -474,16 +369,12 @@ export class SheepdogConnection {
   #abort(reason: string): void {
     const { log } = this.#components;
     log.warn("sheepdog connection dropped", { peer: this.client.peer, reason });
-    this.#send();
-    this.#phase = "ended";
-    this.#connection.destroy();
+    this.#pump.abort();
   }
+}
 
-  #settleIfDone(): void {
-    if (this.#inFlight > 0) return;
-    this.#components.objects.disconnected(this.client);
-    this.#settleDone();
-  }
+function pendingOf(request: Readonly<RequestPrefix>, costBytes: number): PendingRequest {
+  return { ...request, costBytes, reply: undefined, payload: undefined, answer: undefined };
 }
 
 /** "10.0.0.3:40312", "[::1]:40312", or anything else for what has no address. */

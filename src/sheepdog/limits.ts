@@ -21,8 +21,6 @@ export const vdiStatesMax = Math.floor(payloadBytesMax / vdiStateBytes);
 export const requestsInFlightMax = 128;
 /** One more may be begun below it, and one more be arriving. */
 export const bytesInFlightMax = payloadBytesMax;
-/** Replies that are ready are handed over when they reach this: some 250 reads of 4 KiB. */
-export const replyBatchBytes = 2 ** 20;
 
 /** A connection may be silent for ever, but not in the middle of a request. */
 export const stalledMs = 30_000;

@@ -148,7 +148,7 @@ function revert(branches: readonly Branch[], components: BranchComponents): void
  */
 export async function moveTips(
   requests: readonly MoveRequest[],
-  record: { notes: unknown[]; along: readonly PointChange[] },
+  notes: unknown[],
   components: BranchComponents,
 ): Promise<void> {
   const { state, catalog } = components;
@@ -170,7 +170,7 @@ export async function moveTips(
         changes.push({ type: "assign", log: tip.log.log, from: tip.log.cut(), point: id });
       }
     }
-    await catalog.commit({ changes: [...changes, ...record.along], notes: record.notes });
+    await catalog.commit({ changes, notes });
     for (const { tip, to } of requests) {
       tip.point = to.kind === "new" ? state.point(to.id) : to.point;
     }

@@ -243,19 +243,11 @@ export class Store {
     );
   }
 
-  /**
-   * Moves tips to other points, in one record, in which `along` happens too. Nobody may write to them
-   * meanwhile.
-   */
-  move(
-    requests: readonly MoveRequest[],
-    notes: unknown[],
-    along: readonly PointChange[] = [],
-  ): Promise<void> {
+  /** Moves tips to other points, in one record. Nobody may write to them meanwhile. */
+  move(requests: readonly MoveRequest[], notes: unknown[]): Promise<void> {
     this.#mustBeOpen();
-    const record = { notes, along };
     return this.#gate.during(() =>
-      holdingTips(requests, () => moveTips(requests, record, this.#branchComponents)),
+      holdingTips(requests, () => moveTips(requests, notes, this.#branchComponents)),
     );
   }
 

@@ -45,14 +45,6 @@ const note = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("format"), format: formatNote }),
   /** What a client wrote into the inode of a point; of a working VDI, the tag of the snapshot to come. */
   z.strictObject({ type: z.literal("inode"), point: id, inode: inodeFields }),
-  /** Not written any more, like the three behind it: stores of before have them. */
-  z.strictObject({ type: z.literal("retag"), point: id, tag: z.string() }),
-  /** The disk was about to lose several objects: its tip is discarded and frozen, `tip` goes on. */
-  z.strictObject({ type: z.literal("wipe"), name, tip: id }),
-  /** What was wiped is back: the point that kept it is not needed, and `tip` goes on if it is given. */
-  z.strictObject({ type: z.literal("unwipe"), name, hidden: id, tip: id.optional() }),
-  /** Like "delete"; what was wiped is what comes back first. The tip itself can come back if it is kept. */
-  z.strictObject({ type: z.literal("deleteWiped"), name, hidden: id, keep: z.boolean() }),
   /** `extra` holds what clients of Sheepdog keep with a point beside its data. */
   z.strictObject({ type: z.literal("extra"), point: id, extra: id }),
   /** An attribute of a disk, by the hash of its name and its own; without a value it was deleted. */

@@ -28,7 +28,7 @@ const snapshot = z.object({
 const discarded = z.object({
   name: z.string(),
   point: z.number(),
-  why: z.enum(["rollback", "undelete", "flatten", "delete", "wiped"]),
+  why: z.enum(["rollback", "undelete", "flatten", "delete"]),
   discardedMs: z.number(),
 });
 const saved = z.object({
@@ -126,11 +126,6 @@ export class VdiRegistry implements Registry {
     return this.#snapshots.get(point);
   }
 
-  /** A frozen point that is among the discarded: what stands on it stands on what that stands on. */
-  isHidden(point: number): boolean {
-    return this.discarded.get(point)?.why === "wiped";
-  }
-
   /** Of a working VDI or snapshot. */
   nameOf(point: number): string | undefined {
     return this.#snapshots.get(point)?.name ?? this.#nameOfTip.get(point);
@@ -196,17 +191,6 @@ export class VdiRegistry implements Registry {
       case "attribute":
         this.objects.setAttribute({ ...note.attribute, createdMs: timeMs });
         break;
-      case "retag": {
-        const entry = this.#snapshots.get(note.point);
-        assert(entry !== undefined, "a snapshot that gets a tag is there");
-        entry.tag = note.tag;
-        break;
-      }
-      case "wipe":
-      case "unwipe":
-      case "deleteWiped":
-        this.#applyWipe(note, timeMs);
-        break;
       case "format":
         this.objects.format = note.format;
         break;
@@ -217,28 +201,6 @@ export class VdiRegistry implements Registry {
         this.vms.forget(note.name);
         break;
     }
-  }
-
-  #applyWipe(
-    note: Extract<Note, { type: "wipe" | "unwipe" | "deleteWiped" }>,
-    timeMs: number,
-  ): void {
-    const { name } = note;
-    const before = this.#mustHave(name);
-    if (note.type === "wipe") this.#discard(before, "wiped", timeMs);
-    if (note.type !== "deleteWiped") {
-      const { tip = before.tip } = note;
-      this.#putWorking({ ...before, tip });
-      if (tip !== before.tip) this.objects.move(before.tip, tip);
-      if (note.type === "unwipe") this.discarded.delete(note.hidden);
-      return;
-    }
-    this.#removeWorking(name);
-    // In the list behind what was wiped.
-    if (note.keep) this.#discard(before, "delete", timeMs - 1);
-    else this.objects.forget(before.tip);
-    const hidden = this.discarded.get(note.hidden);
-    if (hidden !== undefined) hidden.discardedMs = timeMs;
   }
 
   #setWorking(name: string, tip: number, timeMs: number): void {

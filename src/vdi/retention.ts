@@ -21,7 +21,7 @@ export class Retention {
     store: Store;
     registry: VdiRegistry;
     host: Host;
-    purge: (points: readonly number[]) => Promise<void>;
+    purge: (points: readonly number[]) => Promise<unknown>;
   };
   #timer: Timer | undefined;
   #running: Promise<void> = Promise.resolve();
@@ -34,7 +34,7 @@ export class Retention {
       store: Store;
       registry: VdiRegistry;
       host: Host;
-      purge: (points: readonly number[]) => Promise<void>;
+      purge: (points: readonly number[]) => Promise<unknown>;
     },
   ) {
     this.keep = settings.keep ?? defaultKeepDiscarded;

@@ -177,6 +177,17 @@ test("a tip that is on its way back is not given up", async () => {
   await vdis.close();
 });
 
+test("who gives up what is being given up already waits for it, and does not count it", async () => {
+  const { vdis } = await openMemoryVdis();
+  await vdis.create("a", mebibyte);
+  await vdis.delete("a");
+  const first = vdis.purge("a");
+  assert.equal(await vdis.purge(), 0);
+  assert.equal(vdis.registry.discarded.size, 0);
+  assert.equal(await first, 1);
+  await vdis.close();
+});
+
 test("flatten makes a disk stand on nothing, and reads the same", async () => {
   const { vdis } = await openMemoryVdis();
   await vdis.create("a", 8 * mebibyte);

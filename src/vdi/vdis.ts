@@ -1,4 +1,5 @@
 import { isKelpieError, KelpieError } from "../base/errors.ts";
+import { Mutex } from "../base/mutex.ts";
 import type { Host } from "../host/host.ts";
 import type { PointChange } from "../store/formats/catalog-record.ts";
 import type { Point } from "../store/point.ts";
@@ -56,6 +57,7 @@ export class Vdis {
   readonly locks = new NameLocks();
   /** Discarded points that are being brought back or given up just now: never both. */
   readonly #claimed = new Set<number>();
+  readonly #purging = new Mutex();
 
   static async open(
     settings: VdisSettings,
@@ -297,13 +299,14 @@ export class Vdis {
     });
   }
 
-  /** Gives discarded tips up; of one name, or all. Says how many. */
-  async purge(name?: string): Promise<number> {
-    const points = [...this.registry.discarded.values()]
-      .filter((entry) => name === undefined || entry.name === name)
-      .map((entry) => entry.point);
-    if (points.length > 0) await this.#purge(points);
-    return points.length;
+  /**
+   * Gives discarded tips up; of one name, or all. Says how many, and not before those are gone too that
+   * were being given up already.
+   */
+  purge(name?: string): Promise<number> {
+    const all = [...this.registry.discarded.values()];
+    const mine = all.filter((entry) => name === undefined || entry.name === name);
+    return this.#purge(mine.map((entry) => entry.point));
   }
 
   async resize(name: string, sizeBytes: number, shrink: boolean): Promise<void> {
@@ -410,35 +413,30 @@ export class Vdis {
     const point = this.store.point(discarded);
     const isThere = this.registry.working.has(target);
     if (isThere) this.#mayMove(target, point.sizeBytes, live);
-    // What stands on it keeps it frozen: a new tip is what comes back, and it goes when it is not needed.
-    const isFrozen = this.registry.isHidden(discarded);
-    const { sizeBytes } = point;
-    const tip = isFrozen ? this.store.allocateId() : discarded;
-    const changes: PointChange[] = isFrozen ? [{ type: "delete", id: discarded }] : [];
-    const notes: Note[] = isFrozen ? [{ type: "purge", point: discarded }] : [];
     if (!isThere) {
-      if (isFrozen) changes.unshift({ type: "point", id: tip, parent: discarded, sizeBytes });
-      await this.#commit(changes, [{ type: "create", name: target, tip }, ...notes]);
+      await this.#commit([], [{ type: "create", name: target, tip: discarded }]);
       return;
     }
-    notes.unshift({ type: "replace", name: target, tip, why: "undelete" });
-    const to = isFrozen
-      ? { kind: "new" as const, id: tip, base: point, sizeBytes }
-      : { kind: "existing" as const, point };
+    const note: Note = { type: "replace", name: target, tip: discarded, why: "undelete" };
+    // Open before the barrier is: it holds those that are open.
+    const { tip } = this.volume(target);
     await this.volumes.behindBarrier([target], () =>
-      this.store.move([{ tip: this.volume(target).tip, to }], notes, changes),
+      this.store.move([{ tip, to: { kind: "existing", point } }], [note]),
     );
   }
 
-  async #purge(points: readonly number[]): Promise<void> {
-    const free = points.filter(
-      (point) => this.registry.discarded.has(point) && !this.#claimed.has(point),
-    );
-    if (free.length === 0) return;
-    const notes = free.map((point): Note => ({ type: "purge", point }));
-    await this.claiming(free, () =>
-      this.extras.deleting(free, (changes) => this.#commit(changes, notes)),
-    );
+  #purge(points: readonly number[]): Promise<number> {
+    return this.#purging.run(async () => {
+      const free = points.filter(
+        (point) => this.registry.discarded.has(point) && !this.#claimed.has(point),
+      );
+      if (free.length === 0) return 0;
+      const notes = free.map((point): Note => ({ type: "purge", point }));
+      await this.claiming(free, () =>
+        this.extras.deleting(free, (changes) => this.#commit(changes, notes)),
+      );
+      return free.length;
+    });
   }
 
   /**

@@ -91,16 +91,6 @@ export class ObjectRegistry {
     return { vids, format: this.format, inodes, extras, attributes };
   }
 
-  /** What was known of a point is known of another one from here on. */
-  move(from: number, to: number): void {
-    this.vids.move(from, to);
-    const inode = this.inodes.get(from);
-    if (inode !== undefined) this.inodes.set(to, inode);
-    const extra = this.extras.get(from);
-    if (extra !== undefined) this.extras.set(to, extra);
-    this.forget(from);
-  }
-
   attribute(nameHash: number, attrId: number): SavedAttribute | undefined {
     return this.attributes.get(`${nameHash} ${attrId}`);
   }

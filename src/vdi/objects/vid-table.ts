@@ -68,15 +68,6 @@ export class VidTable {
     else siblings.push(entry);
   }
 
-  /** The vid is that of another point from here on. */
-  move(from: number, to: number): void {
-    const entry = this.#byPoint.get(from);
-    if (entry === undefined) return;
-    this.#byPoint.delete(from);
-    entry.point = to;
-    this.#byPoint.set(to, entry);
-  }
-
   /** The point came back under another name: it gets a vid of that name's, and this one is of nothing. */
   unbind(point: number): void {
     const entry = this.#byPoint.get(point);

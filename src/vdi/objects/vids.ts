@@ -135,12 +135,8 @@ export class VidChoice {
   *#withoutVid(from: Point | undefined): Generator<Point> {
     for (let at = from; at !== undefined; at = at.parent) {
       if (this.#ofPoint(at.id) !== undefined) return;
-      if (!this.#isHidden(at)) yield at;
+      yield at;
     }
-  }
-
-  #isHidden(point: Point): boolean {
-    return this.#registry.isHidden(point.id);
   }
 
   #ofPoint(point: number): VidNote | Vid | undefined {
