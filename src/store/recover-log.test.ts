@@ -201,6 +201,36 @@ test("recovery that is cut off at any operation leaves the same to recover", asy
   }
 });
 
+test("whichever removed segments power loss brings back, recovery gives the same", async () => {
+  const contents = await written(12, { segmentBytesMax: 12 * 1024 });
+  assert.equal(contents.size, 6);
+  const torn = (contents.get(name(2)) as Uint8Array).subarray(0, unit + batchBytes + 100);
+  const before: Contents = new Map([...contents, [name(2), torn]]);
+  const files = await filesWith(before);
+  assert.deepEqual(await contentOf(files), upTo(5));
+  const after = await contentsOf(files);
+  assert.deepEqual([...after.keys()], [0, 1, 2].map(name));
+  const removed = [3, 4, 5].map(name);
+  for (let subset = 0; subset < 2 ** removed.length; subset++) {
+    const isBack = (_: string, at: number): boolean => (subset & (1 << at)) !== 0;
+    const back = removed.filter(isBack).map((at) => [at, contents.get(at) as Uint8Array] as const);
+    // With the tail cut off already, and with the cut lost as well.
+    for (const kept of [after, new Map([...before].filter(([at]) => after.has(at)))]) {
+      const left = await filesWith(new Map([...kept, ...back]));
+      assert.deepEqual(await contentOf(left), upTo(5), `${back.map(([at]) => at)} are back`);
+    }
+  }
+});
+
+test("what recovery found is durable, and so is the name of its file", async () => {
+  const world = new LogWorld();
+  await world.write(0, 1);
+  // The process dies, and nothing was synced: not the segment, nor that there is one.
+  const left = world.files.crashKeepingEverything();
+  assert.deepEqual(await contentOf(left), upTo(1));
+  assert.deepEqual(await contentOf(left.crashKeepingNothing()), upTo(1));
+});
+
 test("a log that does not exist yet has nothing", async () => {
   const files = new MemoryFiles();
   await files.makeDirectory("/store");

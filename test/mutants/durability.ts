@@ -173,11 +173,11 @@ export const durabilityMutants: Mutant[] = [
     why: "it was read from the disk, so it must be on the disk",
   },
   {
-    name: "recovery removes segments from the oldest on",
+    name: "recovery does not sync the names of what it found",
     file: "src/store/recover-log.ts",
-    find: "  for (const number of [...removed].sort((a, b) => b - a)) {",
-    replace: "  for (const number of [...removed].sort((a, b) => a - b)) {",
-    why: "ascending is how one sorts",
+    find: "    await files.syncDirectory(parentOf(pathOf(backend, someKey)));\n",
+    replace: "",
+    why: "the files are synced one by one, and they were there already",
   },
   {
     name: "FUA is forgotten",

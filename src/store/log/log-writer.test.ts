@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { MemoryFiles } from "../../../sim/memory-files.ts";
 import { contentOf, directory, LogWorld } from "../../../test/store/log-world.ts";
 import { KelpieError } from "../../base/errors.ts";
 import { entryKind, peekBatchHeader } from "../formats/batch.ts";
@@ -238,6 +239,23 @@ test("writers go on after a failed sync, and all of it survives power loss", asy
     await contentOf(world.files.crashKeepingNothing()),
     expected(100, (block) => byteOf(block)),
   );
+});
+
+test("data that is written again counts only when all of it is there, whenever the process dies", async () => {
+  const world = new LogWorld({ segmentBytesMax: 2 ** 24 });
+  // More than goes into one batch when it is written again.
+  const blocks = 1100;
+  for (let block = 0; block < blocks; block += 100) await world.write(block, 1, 100);
+  world.files.fail({ operation: "sync" });
+  const deaths: MemoryFiles[] = [];
+  world.files.before = ({ operation, path }) => {
+    if (operation !== "write" || !path.endsWith("1")) return;
+    deaths.push(world.files.afterCrash({ kind: "process-death" }));
+  };
+  await world.writer.flush();
+  world.files.before = undefined;
+  assert.equal(deaths.length, 3, "two batches, and then the header");
+  for (const left of deaths) assert.equal((await contentOf(left)).size, blocks);
 });
 
 /** A log with block 0 written and a flush of it whose sync has begun, and goes on when told. */
