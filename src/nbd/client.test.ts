@@ -218,7 +218,11 @@ async function withScript(
   await client.close();
 }
 
-async function scriptedHandshake(channel: Channel, headers: wire.HeaderStyle): Promise<void> {
+async function scriptedHandshake(
+  channel: Channel,
+  headers: wire.HeaderStyle,
+  transmissionFlags: number = handshake.transmissionFlag.hasFlags,
+): Promise<void> {
   const { option, optionReply, optionError } = handshake;
   channel.send(handshake.encodeGreeting(3));
   await channel.take(4);
@@ -228,7 +232,7 @@ async function scriptedHandshake(channel: Channel, headers: wire.HeaderStyle): P
       channel.send(handshake.encodeOptionReply(header.option, type, data));
     await channel.take(header.length);
     if (header.option === option.go) {
-      const facts = { sizeBytes: 2 ** 20, transmissionFlags: 1 };
+      const facts = { sizeBytes: 2 ** 20, transmissionFlags };
       reply(optionReply.info, handshake.encodeInfo({ type: "export", ...facts }));
       reply(optionReply.ack);
       return;
@@ -388,18 +392,22 @@ test("a list of exports that has no end is not collected", async () => {
   assert.ok(sentBytes < 2 ** 26 + 2 ** 20);
 });
 
-test("a server without flush, fua, trim and zero is made do with", async () => {
-  const seen: number[] = [];
+/** A client of a server that offers what these flags say and notes commands with their flags. */
+async function withNotes(
+  transmissionFlags: number,
+  body: (client: NbdClient, seen: [command: number, flags: number][]) => Promise<void>,
+): Promise<void> {
+  const seen: [number, number][] = [];
   const net = new MemoryNet();
   await net.listen(address, async (connection) => {
     const channel = new Channel(connection);
-    await scriptedHandshake(channel, "structured");
+    await scriptedHandshake(channel, "structured", transmissionFlags);
     const request = new wire.RequestHeader();
     for (;;) {
       wire.decodeRequest(await channel.take(28).catch(() => new Uint8Array(28)), 0, request);
       if (request.magic === 0 || request.command === wire.command.disconnect) break;
-      await channel.take(request.length);
-      seen.push(request.command, request.flags);
+      if (request.command === wire.command.write) await channel.take(request.length);
+      seen.push([request.command, request.flags]);
       const reply = new Uint8Array(16);
       wire.encodeSimpleReply(reply, 0, 0, 0, request.cookieLow);
       channel.send(reply);
@@ -408,14 +416,42 @@ test("a server without flush, fua, trim and zero is made do with", async () => {
   });
   const timers = new ManualTimers();
   const client = await connectNbd({ address, exportName: "" }, { net, timers });
-  await client.write([new Uint8Array(9)], 0, { fua: true });
-  await client.zero(0, 4096);
-  await client.trim(0, 4096);
-  await client.flush();
-  await client.cache(0, 1);
-  await assert.rejects(async () => client.zero(0, 512, { fast: true }), { code: "unsupported" });
-  assert.deepEqual(seen, [wire.command.write, 0, wire.command.write, 0]);
+  await body(client, seen);
   await client.close();
+}
+
+test("a server without flush, fua, trim and zero is made do with", async () => {
+  await withNotes(handshake.transmissionFlag.hasFlags, async (client, seen) => {
+    await client.write([new Uint8Array(9)], 0, { fua: true });
+    await client.zero(0, 4096);
+    await client.trim(0, 4096);
+    await client.flush();
+    await client.cache(0, 1);
+    await assert.rejects(async () => client.zero(0, 512, { fast: true }), { code: "unsupported" });
+    const { write } = wire.command;
+    assert.deepEqual(seen, [
+      [write, 0],
+      [write, 0],
+    ]);
+  });
+});
+
+test("what is to be durable is flushed where the server has no FUA, and nothing else is", async () => {
+  const { hasFlags, sendFlush, sendTrim, sendWriteZeroes } = handshake.transmissionFlag;
+  await withNotes(hasFlags | sendFlush | sendTrim | sendWriteZeroes, async (client, seen) => {
+    const { write, trim, writeZeroes, flush } = wire.command;
+    for (const fua of [true, false]) {
+      await client.write([new Uint8Array(9)], 0, { fua });
+      await client.trim(0, 4096, { fua });
+      await client.zero(0, 4096, { fua });
+    }
+    const changes = [write, trim, writeZeroes];
+    const flushed = changes.flatMap((command) => [command, flush]);
+    assert.deepEqual(
+      seen,
+      [...flushed, ...changes].map((command) => [command, 0]),
+    );
+  });
 });
 
 test("something that is no NBD server is refused, one that says nothing is given up", async () => {

@@ -175,6 +175,7 @@ test("FUA may come with every command and reaches those that change something", 
   await withClient({ device, contexts: ["base:allocation"] }, async (client) => {
     const range = { offset: 512, length: 512 };
     await client.errorOf({ command: write, flags: fua, offset: 512 }, new Uint8Array(512));
+    await client.errorOf({ command: write, flags: fua, offset: 0 }, new Uint8Array(512));
     await client.errorOf({ command: write, offset: 0 }, new Uint8Array(1));
     for (const number of [trim, writeZeroes, cache, read, blockStatus]) {
       assert.equal(await client.errorOf({ command: number, flags: fua, ...range }), 0);
@@ -182,6 +183,7 @@ test("FUA may come with every command and reaches those that change something", 
     assert.equal(await client.errorOf({ command: flush, flags: fua }), 0);
     assert.deepEqual(notes, [
       ["write", 512, { fua: true }],
+      ["write", 0, { fua: true }],
       ["write", 0, {}],
       ["trim", 512, 512, { fua: true }],
       ["zero", 512, 512, { fua: true, keepAllocated: false, fast: false }],

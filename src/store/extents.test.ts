@@ -42,3 +42,18 @@ test("changes are found from wherever one looks, over pages of the map that have
   }
   await vdis.close();
 });
+
+test("what is allocated is told to the last block of each chunk of the map", async () => {
+  const { vdis } = await openMemoryVdis();
+  await vdis.create("a", 3 * chunkBlocks * 4096);
+  const volume = vdis.volume("a");
+  await volume.write(filled(1, (chunkBlocks + 1) * 4096), 0);
+  await volume.zero(2 * chunkBlocks * 4096, chunkBlocks * 4096, { keepAllocated: true });
+  const range = { first: 0, count: 3 * chunkBlocks, extentsMax: 100 };
+  assert.deepEqual(await vdis.store.allocation(vdis.point("a"), range), [
+    { blocks: chunkBlocks + 1, value: 0 },
+    { blocks: chunkBlocks - 1, value: 1 },
+    { blocks: chunkBlocks, value: 2 },
+  ]);
+  await vdis.close();
+});
