@@ -125,7 +125,7 @@ export const frontMutants: Mutant[] = [
   },
   {
     name: "too many requests are taken at once",
-    file: transmission,
+    file: "src/block/request-pump.ts",
     find: "      this.#inFlight >= this.#settings.requestsInFlightMax ||",
     replace: "      this.#inFlight > this.#settings.requestsInFlightMax ||",
     why: "off by one",

@@ -84,10 +84,10 @@ export const unseenMutants: Mutant[] = [
     name: "a purge does not ask whether a tip is being brought back",
     file: "src/vdi/vdis.ts",
     find:
-      "    const free = points.filter(\n" +
-      "      (point) => this.registry.discarded.has(point) && !this.#claimed.has(point),\n" +
-      "    );\n",
-    replace: "    const free = points.filter((point) => this.registry.discarded.has(point));\n",
+      "      const free = points.filter(\n" +
+      "        (point) => this.registry.discarded.has(point) && !this.#claimed.has(point),\n" +
+      "      );\n",
+    replace: "      const free = points.filter((point) => this.registry.discarded.has(point));\n",
     why: "the registry still lists it as discarded",
   },
   {
