@@ -241,7 +241,7 @@ test("writers go on after a failed sync, and all of it survives power loss", asy
   );
 });
 
-test("data that is written again counts only when all of it is there, whenever the process dies", async () => {
+test("data that is written again counts only when it is whole, whenever the process dies", async () => {
   const world = new LogWorld({ segmentBytesMax: 2 ** 24 });
   // More than goes into one batch when it is written again.
   const blocks = 1100;
