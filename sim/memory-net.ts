@@ -1,6 +1,14 @@
 import { assert } from "../src/base/assert.ts";
 import { KelpieError } from "../src/base/errors.ts";
-import type { Address, Connection, ConnectionHandlers, Listener, Net } from "../src/host/net.ts";
+import type {
+  Address,
+  Connection,
+  ConnectionHandlers,
+  Listener,
+  Net,
+  TlsContext,
+  TlsPeer,
+} from "../src/host/net.ts";
 import { LentMemory } from "./lent-memory.ts";
 
 export interface MemoryNetComponents {
@@ -53,6 +61,10 @@ export class MemoryNet implements Net {
     there.join(here);
     this.#soon(() => accept(there));
     return here;
+  }
+
+  tlsContext(): TlsContext {
+    throw noTls();
   }
 
   #withPort(address: Address): Address {
@@ -111,6 +123,10 @@ class MemoryConnection implements Connection {
 
   release(chunk: Uint8Array, count: number): void {
     this.lent.release(chunk, count);
+  }
+
+  async startTls(): Promise<TlsPeer> {
+    throw noTls();
   }
 
   cork(): void {
@@ -198,6 +214,10 @@ class MemoryConnection implements Connection {
     this.#handlers = undefined;
     handlers?.close();
   }
+}
+
+function noTls(): KelpieError {
+  return new KelpieError("unsupported", "the network in memory has no TLS");
 }
 
 function nameOf(address: Address): string {

@@ -141,6 +141,7 @@ export class Machine {
     const { net } = this.host;
     return {
       listen: (address, accept) => net.listen(address, accept),
+      tlsContext: (identity) => net.tlsContext(identity),
       connect: async (address) => {
         const connection = await net.connect(address);
         this.#connections.push(connection);

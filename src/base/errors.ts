@@ -8,6 +8,7 @@ export type ErrorCode =
   | "not-found" // a disk, snapshot, file or store that was named is not there
   | "exists" // the name is taken
   | "busy" // somebody is using it: attached, locked, already running
+  | "denied" // whoever asks may not
   | "read-only" // a write to something that is not writable
   | "no-space" // the store is full, or the write would touch its reserve
   | "io" // the host failed, or the data on it is damaged

@@ -1,15 +1,22 @@
 import type { CallOutput } from "../control/calls.ts";
 import type { Address } from "../host/net.ts";
 import { socketPathBytesMax } from "../http/socket-path.ts";
-import { formatNbdUri } from "../nbd/uri.ts";
+import { formatNbdUri, type UriTls } from "../nbd/uri.ts";
 import { formatAddress } from "./addresses.ts";
 import { defaultStore } from "./session.ts";
 import { shellWord } from "./text.ts";
 
 export interface Serving {
   info: CallOutput<"server.info">;
-  addresses: readonly Address[];
+  addresses: readonly Place[];
   sheepdog: readonly Address[];
+}
+
+/** Where NBD is spoken, and how. */
+export interface Place {
+  address: Address;
+  /** There if it must be TLS. */
+  tls?: UriTls;
 }
 
 export interface Asked {
@@ -21,7 +28,9 @@ export interface Asked {
 /** Says where the server listens and what to type next, in commands that work as printed. */
 export function banner({ info, addresses, sheepdog }: Serving, asked: Asked): string {
   const lines = [`Kelpie ${info.version} serves ${info.store}\n`];
-  const places = addresses.map((address) => `  NBD on ${formatAddress(address)}\n`);
+  const places = addresses.map(({ address, tls }) => {
+    return `  NBD on ${formatAddress(address)}${tls === undefined ? "" : ", in TLS"}\n`;
+  });
   lines.push(
     places.length === 0 ? "  without NBD: commands cannot read or write\n" : places.join(""),
   );
@@ -29,8 +38,12 @@ export function banner({ info, addresses, sheepdog }: Serving, asked: Asked): st
   lines.push(`\nMake a disk:\n  npx kelpie ${storeOption(asked)}vdi create disk1 10G\n`);
   const reachable = addresses.filter(isReachable);
   // Faster than TCP, and surely this server and not another one.
-  const address = reachable.find(({ kind }) => kind === "unix") ?? reachable[0];
-  if (address !== undefined) {
+  const place = reachable.find(({ address }) => address.kind === "unix") ?? reachable[0];
+  if (place?.tls !== undefined) {
+    const uri = shellWord(formatNbdUri({ ...place, exportName: "disk1" }));
+    lines.push(`\nLook at it:\n  nbdinfo ${uri}\n`);
+  } else if (place !== undefined) {
+    const { address } = place;
     const uri = shellWord(formatNbdUri({ address, exportName: "disk1" }));
     lines.push(`\nLook at it, and boot a virtual machine with it:
   qemu-img info ${uri}
@@ -44,7 +57,7 @@ export function banner({ info, addresses, sheepdog }: Serving, asked: Asked): st
 }
 
 /** A socket whose path is too long can be had by Kelpie's own commands only. */
-function isReachable(address: Address): boolean {
+function isReachable({ address }: Place): boolean {
   return address.kind === "tcp" || Buffer.byteLength(address.path) <= socketPathBytesMax;
 }
 

@@ -15,6 +15,8 @@ export interface CliContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Aborted by the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
+  /** Calls `action` at each SIGHUP, which else ends a process, until what it returns is called. */
+  readonly onHangup?: (action: () => void) => () => void;
   readonly version: string;
   readonly pid: number;
   /** If a person sits at one: both standard input and output are it. */
@@ -45,6 +47,8 @@ export interface LocalStore {
   readonly vms?: { serve(addresses: readonly Address[]): void };
   /** What clients of Sheepdog are served; absent where the store is such a cluster itself. */
   readonly sheepdog?: { objects: Objects; store: StoreFacts };
+  /** Told before it stops being served: nobody waits for a disk's rate any more. */
+  liftLimits?(): void;
   /** Flushes and leaves a store that opens without recovery. */
   close(): Promise<void>;
 }

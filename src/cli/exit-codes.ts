@@ -24,6 +24,7 @@ const codes: Record<ErrorCode, number> = {
   "not-found": exitCode.missing,
   exists: exitCode.exists,
   busy: exitCode.failure,
+  denied: exitCode.failure,
   "read-only": exitCode.failure,
   "no-space": exitCode.full,
   io: exitCode.systemFailure,

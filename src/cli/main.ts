@@ -47,6 +47,10 @@ function createContext(host: Host, signal: AbortSignal): CliContext {
     stderr: createOutput(process.stderr),
     env: process.env,
     signal,
+    onHangup: (action) => {
+      process.on("SIGHUP", action);
+      return () => process.off("SIGHUP", action);
+    },
     version: packageVersion(),
     pid: process.pid,
     openLocal,

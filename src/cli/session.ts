@@ -6,11 +6,12 @@ import type { Address } from "../host/net.ts";
 import { connectControl, type RunningServer } from "../http/control-client.ts";
 import { shortSocketPath } from "../http/socket-path.ts";
 import { connectNbd } from "../nbd/client.ts";
-import { parseNbdUri } from "../nbd/uri.ts";
+import { type NbdUri, parseNbdUri } from "../nbd/uri.ts";
 import { type ClusterStore, clusterStoreOf, openCluster } from "./cluster-store.ts";
 import type { CliContext, LocalStore } from "./context.ts";
 import { splitName } from "./snapshot-name.ts";
 import { printable } from "./text.ts";
+import { clientTls } from "./tls-credentials.ts";
 
 /** What a command works with: a running server, or a store opened for this one command. */
 export interface Session {
@@ -167,7 +168,7 @@ async function openRemote(
   let failure: unknown;
   for (const uri of uris) {
     try {
-      return await openNbd(context, parseNbdUri(uri).address, exportName);
+      return await openNbd(context, { ...parseNbdUri(uri), exportName });
     } catch (error) {
       if (isKelpieError(error, "not-found") && !isConnectError(error)) {
         await askWhy(running.control, exportName);
@@ -191,14 +192,14 @@ async function askWhy(control: Control, exportName: string): Promise<void> {
 
 async function openNbd(
   context: CliContext,
-  address: Address,
-  exportName: string,
+  { address, exportName, tls: secure }: NbdUri,
 ): Promise<OpenExport> {
   const { net, timers } = context.host;
+  const tls = secure === undefined ? undefined : await clientTls(context, address, secure);
   const short = address.kind === "unix" ? shortSocketPath(address.path) : undefined;
   try {
     const reachable: Address = short === undefined ? address : { kind: "unix", path: short.path };
-    const device = await connectNbd({ address: reachable, exportName }, { net, timers });
+    const device = await connectNbd({ address: reachable, exportName, tls }, { net, timers });
     return { name: exportName, description: "", device, close: () => device.close() };
   } finally {
     short?.close();

@@ -8,6 +8,41 @@ export interface Net {
    */
   listen(address: Address, accept: (connection: Connection) => void): Promise<Listener>;
   connect(address: Address): Promise<Connection>;
+  /**
+   * Whom to be and whom to trust in TLS. Throws "invalid" for texts that are no certificates or do not
+   * belong together, "unsupported" where there is no TLS.
+   */
+  tlsContext(identity: TlsIdentity): TlsContext;
+}
+
+/** Texts in PEM. */
+export interface TlsIdentity {
+  /** A peer's certificate is good if it leads to one of these. */
+  authorities: string;
+  /** The authorities' lists of certificates that are not good any more. */
+  revoked?: string | undefined;
+  /** One's own certificate, those between it and the authority behind it. A client may have none. */
+  certificate?: string | undefined;
+  key?: string | undefined;
+}
+
+/** An identity that was looked at; whoever made it knows what is inside. */
+export interface TlsContext {
+  readonly kind: "tls-context";
+}
+
+export type TlsUpgrade =
+  /** `verifyPeer`: who has no certificate of the authority's is refused. */
+  | { role: "server"; context: TlsContext; verifyPeer: boolean }
+  /** `hostName` must be in the server's certificate: a name or an IP address. */
+  | { role: "client"; context: TlsContext; hostName: string };
+
+/** What is known of the peer once its handshake is over. */
+export interface TlsPeer {
+  /** "TLSv1.3" */
+  version: string;
+  /** The common name in its certificate, which is a good one. Undefined if none was asked for. */
+  name: string | undefined;
 }
 
 export interface Listener {
@@ -50,6 +85,14 @@ export interface Connection {
   /** Stops and resumes `data`. */
   pause(): void;
   resume(): void;
+  /**
+   * From here on everything goes through TLS. What has arrived in the clear and was not brought to
+   * `data` yet is dropped. Before or after `start`; the handlers stay, none but `close` is called until
+   * it completes, and nothing may be written. It has no time limit of its own: `destroy` ends it. Rejects,
+   * and the connection closes, with "io" naming what is wrong with the peer or its certificate;
+   * "unsupported" where there is no TLS.
+   */
+  startTls(upgrade: TlsUpgrade): Promise<TlsPeer>;
   /** Sends what is queued, then closes. */
   end(): void;
   /** Closes at once and drops what is queued. */

@@ -50,6 +50,7 @@ const statusOf: Record<ErrorCode, number> = {
   "not-found": 404,
   exists: 409,
   busy: 409,
+  denied: 403,
   "read-only": 403,
   "no-space": 507,
   io: 500,

@@ -1,6 +1,7 @@
+import { assert } from "../base/assert.ts";
 import { ByteQueue } from "../base/byte-queue.ts";
 import { KelpieError } from "../base/errors.ts";
-import type { Connection } from "../host/net.ts";
+import type { Connection, TlsPeer, TlsUpgrade } from "../host/net.ts";
 
 /** Who takes the bytes once the handshake is over. */
 export interface Receiver {
@@ -72,6 +73,19 @@ export class Channel {
   send(bytes: Uint8Array): void {
     if (this.#isClosed || this.connection.write([bytes])) return;
     this.#drain ??= Promise.withResolvers<void>();
+  }
+
+  /**
+   * Goes on in TLS. What the peer has sent behind the words that led to it was sent in the clear, perhaps
+   * by somebody in between, and must not be taken for what it says in TLS: it is dropped, and then
+   * `invitation` is sent. Throws what `Connection.startTls` throws.
+   */
+  async startTls(upgrade: TlsUpgrade, invitation: Uint8Array): Promise<TlsPeer> {
+    assert(this.#receiver === undefined, "TLS begins in the handshake");
+    this.queue.skip(this.queue.byteLength);
+    this.#resume();
+    if (invitation.length > 0) this.send(invitation);
+    return await this.connection.startTls(upgrade);
   }
 
   /** Gives the bytes that are there, and all that follow, to the receiver. */

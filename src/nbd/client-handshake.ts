@@ -1,6 +1,7 @@
 import { Writer } from "../base/bytes.ts";
 import { type ErrorCode, KelpieError } from "../base/errors.ts";
 import { deviceBytesMax } from "../block/block-device.ts";
+import type { TlsContext } from "../host/net.ts";
 import type { Channel } from "./channel.ts";
 import { dirtyBitmapPrefix } from "./contexts.ts";
 import * as limits from "./limits.ts";
@@ -38,6 +39,14 @@ export interface ClientWishes {
   headers: HeaderStyle;
   /** Metadata contexts to select, if the server has them. */
   contexts: readonly string[];
+  /** Everything else is said in TLS, or not at all. */
+  tls?: ClientTls | undefined;
+}
+
+export interface ClientTls {
+  context: TlsContext;
+  /** What the server's certificate must be for. */
+  hostName: string;
 }
 
 /** What the server has agreed to. */
@@ -62,7 +71,7 @@ export async function negotiateAsClient(
   channel: Channel,
   wishes: ClientWishes,
 ): Promise<ServerTerms> {
-  const handshake = await ClientHandshake.begin(channel);
+  const handshake = await ClientHandshake.begin(channel, wishes.tls);
   const style = await handshake.chooseStyle(wishes.headers);
   let contexts: MetaContext[] = [];
   let changeBases: string[] = [];
@@ -74,8 +83,11 @@ export async function negotiateAsClient(
 }
 
 /** The exports that a server lists, and nothing else. The connection is of no more use. */
-export async function listAsClient(channel: Channel): Promise<ListedExport[]> {
-  const handshake = await ClientHandshake.begin(channel);
+export async function listAsClient(
+  channel: Channel,
+  tls: ClientTls | undefined,
+): Promise<ListedExport[]> {
+  const handshake = await ClientHandshake.begin(channel, tls);
   const listed: ListedExport[] = [];
   await handshake.ask(option.list, new Uint8Array(0), (type, data) => {
     if (type !== optionReply.server) return;
@@ -95,14 +107,22 @@ class ClientHandshake {
     this.#noZeroes = noZeroes;
   }
 
-  static async begin(channel: Channel): Promise<ClientHandshake> {
+  static async begin(channel: Channel, tls: ClientTls | undefined): Promise<ClientHandshake> {
     const offered = decodeGreeting(await channel.take(greetingBytes));
     if ((offered & handshakeFlag.fixedNewstyle) === 0) {
       throw new KelpieError("unsupported", "the NBD server does not speak fixed newstyle");
     }
     const flags = offered & (handshakeFlag.fixedNewstyle | handshakeFlag.noZeroes);
     channel.send(new Writer().u32(flags).finish());
-    return new ClientHandshake(channel, (flags & handshakeFlag.noZeroes) !== 0);
+    const handshake = new ClientHandshake(channel, (flags & handshakeFlag.noZeroes) !== 0);
+    if (tls !== undefined) await handshake.#startTls(tls);
+    return handshake;
+  }
+
+  /** A server that will not is left: going on in the clear is what somebody in between would want. */
+  async #startTls({ context, hostName }: ClientTls): Promise<void> {
+    await this.ask(option.startTls, new Uint8Array(0), () => {});
+    await this.#channel.startTls({ role: "client", context, hostName }, new Uint8Array(0));
   }
 
   async chooseStyle(best: HeaderStyle): Promise<HeaderStyle> {
@@ -234,7 +254,9 @@ function refusalOf(type: number, payload: Uint8Array): Refusal {
     [optionError.platform]: "io",
   };
   const message = `the NBD server refused: ${text || `error ${type - 2 ** 31}`}`;
-  return { type, error: new KelpieError(codes[type] ?? "invalid", message) };
+  const remedy =
+    type === optionError.tlsRequired ? { remedy: "write nbds:// and name certificates" } : {};
+  return { type, error: new KelpieError(codes[type] ?? "invalid", message, remedy) };
 }
 
 function checkFacts({ sizeBytes, transmissionFlags }: ExportFacts): void {

@@ -12,7 +12,12 @@ import { ExtentList } from "../block/extent-list.ts";
 import type { Address, Net } from "../host/net.ts";
 import type { Timers } from "../host/timers.ts";
 import { Channel } from "./channel.ts";
-import { listAsClient, negotiateAsClient, type ServerTerms } from "./client-handshake.ts";
+import {
+  type ClientTls,
+  listAsClient,
+  negotiateAsClient,
+  type ServerTerms,
+} from "./client-handshake.ts";
 import { ClientTransmission } from "./client-transmission.ts";
 import {
   allocationContext,
@@ -33,6 +38,8 @@ export interface NbdClientSettings {
   headers?: HeaderStyle;
   /** Points to ask changes since: `extents` with kind "changed" takes these and no others. */
   changesSince?: readonly string[];
+  /** In the clear if it is absent; never if it is there. */
+  tls?: ClientTls | undefined;
 }
 
 export interface NbdClientComponents {
@@ -56,11 +63,11 @@ export async function connectNbd(
   settings: NbdClientSettings,
   components: NbdClientComponents,
 ): Promise<NbdClient> {
-  const { exportName, headers = "extended", changesSince = [] } = settings;
+  const { exportName, headers = "extended", changesSince = [], tls } = settings;
   const bitmaps = changesSince.map((base) => dirtyBitmapPrefix + base);
   const contexts = [allocationContext, depthContext, ...bitmaps];
   return withChannel(settings.address, components, async (channel) => {
-    const terms = await negotiateAsClient(channel, { exportName, headers, contexts });
+    const terms = await negotiateAsClient(channel, { exportName, headers, contexts, tls });
     const transmission = new ClientTransmission(terms.style, {
       channel,
       timers: components.timers,
@@ -73,10 +80,10 @@ export async function connectNbd(
 /** The exports that a server lists. */
 export async function listNbdExports(
   address: Address,
-  components: NbdClientComponents,
+  components: NbdClientComponents & { tls?: ClientTls | undefined },
 ): Promise<ListedExport[]> {
   return withChannel(address, components, async (channel) => {
-    const listed = await listAsClient(channel);
+    const listed = await listAsClient(channel, components.tls);
     channel.connection.end();
     await channel.closed;
     return listed;

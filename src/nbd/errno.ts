@@ -17,6 +17,7 @@ const numberOfCode: Record<ErrorCode, number> = {
   "not-found": errno.EINVAL,
   exists: errno.EINVAL,
   busy: errno.EIO,
+  denied: errno.EPERM,
   "read-only": errno.EPERM,
   "no-space": errno.ENOSPC,
   io: errno.EIO,

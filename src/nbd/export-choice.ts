@@ -1,17 +1,24 @@
 import { messageOf } from "../base/errors.ts";
-import type { Exports, OpenExport } from "../block/exports.ts";
+import type { ExportClient, Exports, OpenExport } from "../block/exports.ts";
 import type { Log } from "../host/log.ts";
+
+interface ChoiceComponents {
+  exports: Exports;
+  /** What is known of who asks, by now. */
+  client(): ExportClient;
+  log: Log;
+}
 
 /**
  * The export that a handshake is about. Clients name it several times (for contexts, for
  * information, to go): it is opened once, and closed when another one is named or the client leaves.
  */
 export class ExportChoice {
-  readonly #components: { exports: Exports; peer: string; log: Log };
+  readonly #components: ChoiceComponents;
   #requestedName = "";
   #opened: OpenExport | undefined;
 
-  constructor(components: { exports: Exports; peer: string; log: Log }) {
+  constructor(components: ChoiceComponents) {
     this.#components = components;
   }
 
@@ -19,8 +26,8 @@ export class ExportChoice {
   async open(name: string): Promise<OpenExport> {
     if (this.#opened !== undefined && this.#requestedName === name) return this.#opened;
     await this.close();
-    const { exports, peer } = this.#components;
-    const opened = await exports.open(await this.#resolve(name), { protocol: "nbd", peer });
+    const { exports, client } = this.#components;
+    const opened = await exports.open(await this.#resolve(name), client());
     this.#requestedName = name;
     this.#opened = opened;
     return opened;
@@ -40,7 +47,8 @@ export class ExportChoice {
 
   async #resolve(name: string): Promise<string> {
     if (name !== "") return name;
-    const listed = await this.#components.exports.list();
+    const { exports, client } = this.#components;
+    const listed = await exports.list(client());
     return listed.length === 1 && listed[0] !== undefined ? listed[0].name : name;
   }
 }

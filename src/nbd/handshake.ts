@@ -1,8 +1,9 @@
 import { decodeUtf8, encodeUtf8, Reader } from "../base/bytes.ts";
 import { type ErrorCode, isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import type { BlockDevice } from "../block/block-device.ts";
-import type { Exports, OpenExport } from "../block/exports.ts";
+import type { ExportClient, Exports, OpenExport } from "../block/exports.ts";
 import type { Log } from "../host/log.ts";
+import type { TlsContext, TlsPeer } from "../host/net.ts";
 import type { ServedContext } from "./block-status.ts";
 import type { Channel } from "./channel.ts";
 import { availableContexts, extentKindOf, selectContexts } from "./contexts.ts";
@@ -48,10 +49,22 @@ export interface Agreement {
   contextNames: string[];
 }
 
+/** What a server does about TLS. */
+export interface ServerTls {
+  /** Asked for at each handshake, so that new certificates count from the next one on. */
+  context(): TlsContext;
+  /** Nothing but the way to TLS is answered in the clear. */
+  required: boolean;
+  /** Clients must have a certificate of the authority's. */
+  verifyPeer: boolean;
+}
+
 export interface HandshakeComponents {
   channel: Channel;
   exports: Exports;
   log: Log;
+  /** There is no TLS if it is absent. */
+  tls?: ServerTls | undefined;
   isShuttingDown(): boolean;
 }
 
@@ -80,11 +93,13 @@ class ServerHandshake {
   #style: HeaderStyle = "simple";
   #contextNames: string[] = [];
   #contextsExport = "";
+  /** Whom TLS has shown, once it has begun. */
+  #secured: TlsPeer | undefined;
 
   constructor(components: HandshakeComponents) {
     this.#components = components;
-    const { exports, log, channel } = components;
-    this.#choice = new ExportChoice({ exports, log, peer: channel.connection.peer });
+    const { exports, log } = components;
+    this.#choice = new ExportChoice({ exports, log, client: () => this.#client });
   }
 
   async run(): Promise<Agreement | undefined> {
@@ -119,6 +134,7 @@ class ServerHandshake {
     }
     const data = await channel.take(header.length);
     if (header.option === option.exportName) return this.#exportName(data);
+    if (header.option === option.startTls) return this.#startTls(header, data);
     try {
       return await this.#dispatch(header, data);
     } catch (error) {
@@ -140,13 +156,14 @@ class ServerHandshake {
     if (this.#components.isShuttingDown()) {
       throw new KelpieError("closed", "the server is shutting down");
     }
+    if (this.#needsTls) {
+      this.#refuse(header, optionError.tlsRequired, "this server serves in TLS only");
+      return "next";
+    }
     switch (header.option) {
       case option.list:
         expectEmpty(data);
         return this.#list(header);
-      case option.startTls:
-        expectEmpty(data);
-        return this.#startTls(header);
       case option.structuredReply:
         expectEmpty(data);
         return this.#useStructuredReplies(header);
@@ -168,6 +185,7 @@ class ServerHandshake {
   /** The oldest way to begin: it has no room for an error, so every refusal ends the session. */
   async #exportName(data: Uint8Array): Promise<Outcome> {
     if (this.#components.isShuttingDown()) throw new KelpieError("closed", "shutting down");
+    if (this.#needsTls) throw new KelpieError("unsupported", "EXPORT_NAME without TLS");
     if (this.#style === "extended") {
       throw new KelpieError("invalid", "EXPORT_NAME after extended headers were agreed upon");
     }
@@ -179,19 +197,49 @@ class ServerHandshake {
   }
 
   async #list(header: OptionHeader): Promise<Outcome> {
-    for (const listed of await this.#components.exports.list()) {
+    for (const listed of await this.#components.exports.list(this.#client)) {
       this.#reply(header, optionReply.server, encodeListedExport(listed));
     }
     this.#reply(header, optionReply.ack);
     return "next";
   }
 
+  get #client(): ExportClient {
+    const { peer } = this.#components.channel.connection;
+    return { protocol: "nbd", peer, certificate: this.#secured?.name };
+  }
+
+  get #needsTls(): boolean {
+    return this.#components.tls?.required === true && this.#secured === undefined;
+  }
+
   /**
-   * The place of TLS: acknowledge, upgrade the channel, and forget everything that was negotiated in
-   * the clear: close #choice, and set #style, #contextNames and #contextsExport to what they were.
+   * Nothing of what was said in the clear counts any more, for somebody in between may have said it: neither
+   * what was agreed upon nor what has arrived. The flags of the greeting do, as the specification wants it.
    */
-  #startTls(header: OptionHeader): Outcome {
-    this.#refuse(header, optionError.unsupported, "this server has no TLS");
+  async #startTls(header: OptionHeader, data: Uint8Array): Promise<Outcome> {
+    const { channel, tls, isShuttingDown } = this.#components;
+    const refuse = (type: number, message: string): Outcome => {
+      this.#refuse(header, type, message);
+      return "next";
+    };
+    if (isShuttingDown()) return refuse(optionError.shutdown, "the server is shutting down");
+    if (tls === undefined) return refuse(optionError.unsupported, "this server has no TLS");
+    if (this.#secured !== undefined) return refuse(optionError.invalid, "TLS has begun already");
+    if (data.length > 0) return refuse(optionError.invalid, "the option takes no data");
+    await this.#choice.close();
+    this.#style = "simple";
+    this.#contextNames = [];
+    this.#contextsExport = "";
+    const upgrade = { role: "server", context: tls.context(), verifyPeer: tls.verifyPeer } as const;
+    const acknowledgement = encodeOptionReply(header.option, optionReply.ack);
+    try {
+      this.#secured = await channel.startTls(upgrade, acknowledgement);
+    } catch (error) {
+      const { peer } = channel.connection;
+      this.#components.log.warn("nbd tls refused", { peer, reason: messageOf(error) });
+      throw error;
+    }
     return "next";
   }
 
@@ -291,6 +339,7 @@ const refusalTypes: Record<ErrorCode, number> = {
   "not-found": optionError.unknown,
   exists: optionError.invalid,
   busy: optionError.policy,
+  denied: optionError.policy,
   "read-only": optionError.policy,
   "no-space": optionError.platform,
   io: optionError.platform,

@@ -35,6 +35,11 @@ export const optionsMax = 1024;
 export const handshakeMs = 30_000;
 /** How long we wait for a peer that is to take its last replies and close. */
 export const closeMs = 5_000;
+/**
+ * Handshakes at once. They last milliseconds; who begins one more takes the place of the oldest, so that a
+ * thousand that only hold their connection keep nobody out.
+ */
+export const handshakesMax = 128;
 /** A VM host has tens of disks with a few connections each. Each takes a file descriptor of 1,024. */
 export const connectionsMax = 512;
 

@@ -8,6 +8,7 @@ import { MemoryDevice } from "../block/memory-device.ts";
 import { StaticExports } from "../block/static-exports.ts";
 import { silentLog } from "../host/log.ts";
 import { errno } from "./errno.ts";
+import { handshakesMax } from "./limits.ts";
 import { createNbdServer } from "./server.ts";
 import {
   encodeInfoRequest,
@@ -111,6 +112,25 @@ test("connections lists who is there and what was agreed upon", async () => {
     requests: 2,
     requestsInFlight: 0,
   });
+  await stop();
+});
+
+test("a thousand handshakes that go nowhere are bounded, and keep nobody out", async () => {
+  const { connect, server, stop } = await serve({ disk: new MemoryDevice(sizeBytes) });
+  const idle: RawClient[] = [];
+  for (let n = 0; n < 1000; n++) {
+    idle.push(await connect());
+    if (n % 3 === 0) await idle.at(-1)?.greet();
+    if (n % 100 === 0) await settle();
+  }
+  const client = await (await connect()).go("disk");
+  assert.equal(await client.errorOf({ command: flush }), 0);
+  await settle();
+  assert.equal(server.connections().length, handshakesMax);
+  await idle[0]?.channel.closed;
+  // Those that are through do not give way.
+  for (let n = 0; n < handshakesMax; n++) await connect();
+  assert.equal(await client.errorOf({ command: flush }), 0);
   await stop();
 });
 

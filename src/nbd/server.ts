@@ -1,4 +1,5 @@
 import { BufferPool } from "../base/buffer-pool.ts";
+import { ConnectionCount } from "../base/connection-count.ts";
 import { isKelpieError, messageOf } from "../base/errors.ts";
 import type { Exports } from "../block/exports.ts";
 import { guardDevice } from "../block/guard.ts";
@@ -7,15 +8,18 @@ import type { Address, Connection, Listener, Net } from "../host/net.ts";
 import type { Timers } from "../host/timers.ts";
 import { Channel } from "./channel.ts";
 import { closeExport } from "./export-choice.ts";
-import { type Agreement, negotiateAsServer } from "./handshake.ts";
+import { type Agreement, negotiateAsServer, type ServerTls } from "./handshake.ts";
 import * as limits from "./limits.ts";
 import { Transmission } from "./transmission.ts";
 import type { HeaderStyle } from "./wire-transmission.ts";
 
 export interface NbdServerSettings {
   addresses: readonly Address[];
+  /** Without it there is no TLS. */
+  tls?: ServerTls | undefined;
   /** The defaults, and their reasons, are in limits.ts. */
   connectionsMax?: number;
+  handshakesMax?: number;
   requestsInFlightMax?: number;
   bytesInFlightMax?: number;
   handshakeMs?: number;
@@ -27,6 +31,8 @@ export interface NbdServerComponents {
   timers: Timers;
   log: Log;
   exports: Exports;
+  /** Limits that are shared with other servers, in place of connectionsMax. */
+  connections?: ConnectionCount | undefined;
 }
 
 export interface NbdServer {
@@ -63,19 +69,27 @@ export async function createNbdServer(
   return server;
 }
 
+type AllSettings = Required<Omit<NbdServerSettings, "connectionsMax">>;
+
 class Server implements NbdServer {
-  readonly #settings: Required<NbdServerSettings>;
+  readonly #settings: AllSettings;
   readonly #components: NbdServerComponents;
   readonly #listeners: Listener[] = [];
+  readonly #count: ConnectionCount;
   readonly #sessions = new Set<Session>();
+  /** Those in the handshake, the oldest first. */
+  readonly #negotiating = new Set<Session>();
   readonly #pool = new BufferPool();
   #shuttingDown = false;
 
   constructor(settings: NbdServerSettings, components: NbdServerComponents) {
     this.#components = components;
+    const max = settings.connectionsMax ?? limits.connectionsMax;
+    this.#count = components.connections ?? new ConnectionCount({ max, perAddressMax: max });
     this.#settings = {
       addresses: settings.addresses,
-      connectionsMax: settings.connectionsMax ?? limits.connectionsMax,
+      tls: settings.tls,
+      handshakesMax: settings.handshakesMax ?? limits.handshakesMax,
       requestsInFlightMax: settings.requestsInFlightMax ?? limits.requestsInFlightMax,
       bytesInFlightMax: settings.bytesInFlightMax ?? limits.bytesInFlightMax,
       handshakeMs: settings.handshakeMs ?? limits.handshakeMs,
@@ -116,23 +130,41 @@ class Server implements NbdServer {
   }
 
   #accept(connection: Connection): void {
-    if (this.#shuttingDown || this.#sessions.size >= this.#settings.connectionsMax) {
-      this.#components.log.warn("nbd connection refused", { peer: connection.peer });
+    const { peer } = connection;
+    const refusal = this.#shuttingDown ? "the server is shutting down" : this.#count.enter(peer);
+    if (refusal !== undefined) {
+      this.#components.log.warn("nbd connection refused", { peer, reason: refusal });
       connection.destroy();
       return;
     }
-    const session = new Session(connection, this.#settings, {
+    this.#makeRoom();
+    const session: Session = new Session(connection, this.#settings, {
       ...this.#components,
       isShuttingDown: () => this.#shuttingDown,
+      negotiated: () => this.#negotiating.delete(session),
       pool: this.#pool,
     });
     this.#sessions.add(session);
-    void session.done.then(() => this.#sessions.delete(session));
+    this.#negotiating.add(session);
+    void session.done.then(() => {
+      this.#sessions.delete(session);
+      this.#count.leave(peer);
+    });
+  }
+
+  #makeRoom(): void {
+    const [oldest] = this.#negotiating;
+    if (oldest === undefined || this.#negotiating.size < this.#settings.handshakesMax) return;
+    this.#negotiating.delete(oldest);
+    this.#components.log.debug("nbd handshake gives way", { peer: oldest.info().peer });
+    oldest.destroy();
   }
 }
 
 interface SessionComponents extends NbdServerComponents {
   isShuttingDown(): boolean;
+  /** The handshake is over, whatever came of it. */
+  negotiated(): void;
   pool: BufferPool;
 }
 
@@ -141,16 +173,12 @@ class Session {
   /** Never rejects. */
   readonly done: Promise<void>;
   readonly #channel: Channel;
-  readonly #settings: Required<NbdServerSettings>;
+  readonly #settings: AllSettings;
   readonly #components: SessionComponents;
   #agreement: Agreement | undefined;
   #transmission: Transmission | undefined;
 
-  constructor(
-    connection: Connection,
-    settings: Required<NbdServerSettings>,
-    components: SessionComponents,
-  ) {
+  constructor(connection: Connection, settings: AllSettings, components: SessionComponents) {
     this.#settings = settings;
     this.#components = components;
     this.#channel = new Channel(connection);
@@ -182,6 +210,7 @@ class Session {
 
   async #run(): Promise<void> {
     const agreement = await this.#negotiate();
+    this.#components.negotiated();
     if (agreement === undefined) {
       await this.#channel.closed;
       return;
@@ -203,7 +232,8 @@ class Session {
       connection.destroy();
     });
     try {
-      const parts = { channel: this.#channel, exports, log, isShuttingDown };
+      const { tls } = this.#settings;
+      const parts = { channel: this.#channel, exports, log, tls, isShuttingDown };
       const agreement = await negotiateAsServer(parts);
       if (agreement === undefined) this.#endSoon();
       return agreement;

@@ -16,6 +16,15 @@ const examples: [string, NbdUri][] = [
     "nbd+unix:///vm@t?a=b&socket=s%3F",
     { address: { kind: "unix", path: "s?" }, exportName: "vm@t" },
   ],
+  [
+    "nbds://h/d?tls-certificates=/etc/pki%26x&tls-hostname=store",
+    {
+      address: { kind: "tcp", host: "h", port: 10809 },
+      exportName: "d",
+      tls: { certificates: "/etc/pki&x", hostName: "store" },
+    },
+  ],
+  ["nbds+unix:///d?socket=/s", { address: { kind: "unix", path: "/s" }, exportName: "d", tls: {} }],
 ];
 
 for (const [text, parsed] of examples) {
@@ -33,9 +42,10 @@ test("what is formatted parses to the same", () => {
       port: fc.integer({ min: 1, max: 65_535 }),
     }),
   );
+  const tls = fc.record({ certificates: name, hostName: name }, { requiredKeys: [] });
   fc.assert(
-    fc.property(address, name, (where, exportName) => {
-      const uri = { address: where, exportName };
+    fc.property(address, name, fc.option(tls), (where, exportName, secure) => {
+      const uri = { address: where, exportName, ...(secure === null ? {} : { tls: secure }) };
       assert.deepEqual(parseNbdUri(formatNbdUri(uri)), structuredClone(uri));
     }),
   );
@@ -63,8 +73,9 @@ test("what is no NBD URI is refused with a hint", () => {
     "nbd+unix:///x",
     "nbd+unix://host/x?socket=/s",
     "nbd://h/x#y",
+    "nbdss://h/x",
+    "nbds+unix:///x?tls-certificates=/d",
   ]) {
     assert.throws(() => parseNbdUri(text), { code: "invalid" }, text);
   }
-  assert.throws(() => parseNbdUri("nbds://h/x"), { code: "unsupported" });
 });

@@ -7,36 +7,68 @@ export const nbdPort = 10809;
 export interface NbdUri {
   address: Address;
   exportName: string;
+  /** Absent: in the clear. */
+  tls?: UriTls;
+}
+
+export interface UriTls {
+  /** Directory of ca-cert.pem, and of client-cert.pem and client-key.pem if the server wants to see them. */
+  certificates?: string;
+  /** What the server's certificate must be for, if that is not the host of the URI. */
+  hostName?: string;
 }
 
 /**
  * Parses `nbd://host[:port]/export` and `nbd+unix:///export?socket=PATH` (doc/uri.md of
- * NetworkBlockDevice/nbd). The name is percent-decoded and may be empty: the server's default.
- * Throws "invalid", and "unsupported" for the schemes with TLS.
+ * NetworkBlockDevice/nbd), and `nbds:` and `nbds+unix:`, which are the same in TLS, with
+ * `tls-certificates=DIR` and `tls-hostname=NAME`. The name is percent-decoded and may be empty: the
+ * server's default. Throws "invalid".
  */
 export function parseNbdUri(text: string): NbdUri {
   const match = /^([a-z+]+):\/\/([^/?#]*)(?:\/([^?#]*))?(?:\?([^#]*))?$/.exec(text);
   if (match === null) throw invalid(text, "it has no form of an NBD URI");
   const [, scheme = "", authority = "", path = "", query = ""] = match;
-  if (scheme === "nbds" || scheme === "nbds+unix") {
-    throw new KelpieError("unsupported", `${text}: TLS is not there yet`);
-  }
+  const [, secure, onSocket] = /^nbd(s?)(\+unix)?$/.exec(scheme) ?? [];
+  if (secure === undefined) throw invalid(text, `"${scheme}" is not a scheme of NBD`);
+  const parameter = (name: string): string | undefined => {
+    const found = query.split("&").find((part) => part.startsWith(`${name}=`));
+    return found === undefined ? undefined : decode(text, found.slice(name.length + 1));
+  };
   const exportName = decode(text, path);
-  if (scheme === "nbd") return { address: tcpAddress(text, authority), exportName };
-  if (scheme !== "nbd+unix") throw invalid(text, `"${scheme}" is not a scheme of NBD`);
-  const socket = /(?:^|&)socket=([^&]*)/.exec(query)?.[1];
-  if (authority !== "") throw invalid(text, "with nbd+unix there is no host");
+  const tls = secure === "" ? {} : { tls: tlsOf(parameter) };
+  if (onSocket === undefined) return { address: tcpAddress(text, authority), exportName, ...tls };
+  const socket = parameter("socket");
+  if (authority !== "") throw invalid(text, `with ${scheme} there is no host`);
   if (socket === undefined || socket === "") throw invalid(text, "it lacks ?socket=PATH");
-  return { address: { kind: "unix", path: decode(text, socket) }, exportName };
+  return { address: { kind: "unix", path: socket }, exportName, ...tls };
+}
+
+function tlsOf(parameter: (name: string) => string | undefined): UriTls {
+  const certificates = parameter("tls-certificates");
+  const hostName = parameter("tls-hostname");
+  return {
+    ...(certificates === undefined ? {} : { certificates }),
+    ...(hostName === undefined ? {} : { hostName }),
+  };
 }
 
 /** The URI that QEMU, libnbd and `parseNbdUri` take for an export of a server. */
-export function formatNbdUri({ address, exportName }: NbdUri): string {
+export function formatNbdUri({ address, exportName, tls }: NbdUri): string {
   const name = encodePath(exportName);
-  if (address.kind === "unix") return `nbd+unix:///${name}?socket=${encodePath(address.path)}`;
+  const scheme = tls === undefined ? "nbd" : "nbds";
+  const parameters: [string, string | undefined][] = [
+    ["socket", address.kind === "unix" ? address.path : undefined],
+    ["tls-certificates", tls?.certificates],
+    ["tls-hostname", tls?.hostName],
+  ];
+  const given = parameters.flatMap(([key, value]) =>
+    value === undefined ? [] : [`${key}=${encodePath(value)}`],
+  );
+  const query = given.length === 0 ? "" : `?${given.join("&")}`;
+  if (address.kind === "unix") return `${scheme}+unix:///${name}${query}`;
   const host = address.host.includes(":") ? `[${address.host}]` : address.host;
   const port = address.port === nbdPort ? "" : `:${address.port}`;
-  return `nbd://${host}${port}/${name}`;
+  return `${scheme}://${host}${port}/${name}${query}`;
 }
 
 function tcpAddress(text: string, authority: string): Address {

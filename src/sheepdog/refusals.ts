@@ -24,6 +24,7 @@ const resultOfCode: Record<ErrorCode, number> = {
   "not-found": result.noVdi,
   exists: result.vdiExists,
   busy: result.vdiLocked,
+  denied: result.noSupport,
   "read-only": result.readOnly,
   "no-space": result.noSpace,
   io: result.io,

@@ -1,4 +1,5 @@
 import { BufferPool } from "../base/buffer-pool.ts";
+import { ConnectionCount } from "../base/connection-count.ts";
 import type { Log } from "../host/log.ts";
 import type { Address, Connection, Listener, Net } from "../host/net.ts";
 import type { Timers } from "../host/timers.ts";
@@ -23,6 +24,8 @@ export interface SheepdogServerComponents {
   log: Log;
   objects: Objects;
   store: StoreFacts;
+  /** Limits that are shared with other servers, in place of connectionsMax. */
+  connections?: ConnectionCount | undefined;
   /** A client has asked for the server's end, and was allowed to. `close` is for whoever made it. */
   stop(): void;
 }
@@ -38,7 +41,7 @@ export interface SheepdogConnectionInfo {
  */
 export class SheepdogServer {
   readonly #settings: ConnectionSettings;
-  readonly #connectionsMax: number;
+  readonly #count: ConnectionCount;
   readonly #net: Net;
   readonly #timers: Timers;
   readonly #parts: OperationParts;
@@ -56,7 +59,8 @@ export class SheepdogServer {
       stalledMs: settings.stalledMs ?? limits.stalledMs,
       closeMs: settings.closeMs ?? limits.closeMs,
     };
-    this.#connectionsMax = settings.connectionsMax ?? limits.connectionsMax;
+    const max = settings.connectionsMax ?? limits.connectionsMax;
+    this.#count = components.connections ?? new ConnectionCount({ max, perAddressMax: max });
     this.#net = net;
     this.#timers = timers;
     this.#cluster = new Cluster({ objects, store });
@@ -106,9 +110,10 @@ export class SheepdogServer {
   }
 
   #accept(connection: Connection): void {
-    const isFull = this.#connections.size >= this.#connectionsMax;
-    if (isFull || this.#closing) {
-      this.#parts.log.warn("sheepdog connection refused", { peer: connection.peer });
+    const { peer } = connection;
+    const refusal = this.#closing ? "the server is shutting down" : this.#count.enter(peer);
+    if (refusal !== undefined) {
+      this.#parts.log.warn("sheepdog connection refused", { peer, reason: refusal });
       connection.destroy();
       return;
     }
@@ -116,7 +121,10 @@ export class SheepdogServer {
     const components = { ...this.#parts, timers: this.#timers, replies };
     const served = new SheepdogConnection(connection, this.#settings, components);
     this.#connections.add(served);
-    void served.done.then(() => this.#connections.delete(served));
+    void served.done.then(() => {
+      this.#connections.delete(served);
+      this.#count.leave(peer);
+    });
   }
 }
 

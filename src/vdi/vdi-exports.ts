@@ -30,33 +30,37 @@ export class VdiExports implements Exports {
   #openWorking(name: string, client: ExportClient): OpenExport {
     this.#vdis.registry.find(name);
     this.#vdis.vidLocks.mustBeFree(name);
-    return this.#opened({ name, description: "", key: name }, this.#vdis.volume(name), client);
+    const what = { name, disk: name, description: "", key: name };
+    return this.#opened(what, this.#vdis.volume(name), client);
   }
 
   #openSnapshot(name: string, snapshot: string, client: ExportClient): OpenExport {
     const { registry, store, history } = this.#vdis;
     if (snapshot === "") throw new KelpieError("not-found", `"${name}@" names no snapshot`);
     const { point, snapId, tag } = registry.findSnapshot(name, snapshot);
-    const device = new SnapshotDevice({ name, point: store.point(point) }, { store, history });
+    const limiter = registry.working.has(name) ? this.#vdis.volume(name).limiter : undefined;
+    const components = { store, history, limiter };
+    const device = new SnapshotDevice({ name, point: store.point(point) }, components);
     const full = `${name}@${tag === "" ? `#${snapId}` : tag}`;
     const description = `snapshot ${snapId} of ${name}`;
     return this.#opened(
-      { name: full, description, key: attachmentKey(name, snapId) },
+      { name: full, disk: name, description, key: attachmentKey(name, snapId) },
       device,
       client,
     );
   }
 
   #opened(
-    what: { name: string; description: string; key: string },
+    what: { name: string; disk: string; description: string; key: string },
     device: BlockDevice,
     client: ExportClient,
   ): OpenExport {
-    const { name, description, key } = what;
+    const { name, disk, description, key } = what;
     const { readOnly } = device;
     const detach = this.#vdis.attachments.add(key, { ...client, export: name, readOnly });
     return {
       name,
+      disk,
       description,
       device,
       async close() {

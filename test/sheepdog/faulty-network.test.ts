@@ -33,6 +33,7 @@ class FaultyWorld {
     this.#served = this.#serve();
     this.net = {
       listen: (address, accept) => this.#memory.listen(address, accept),
+      tlsContext: () => this.#memory.tlsContext(),
       // A client has thirty seconds, and time stands still here.
       connect: async (address) => {
         await this.#served;

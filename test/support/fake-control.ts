@@ -10,6 +10,7 @@ import {
   type Control,
   calls,
   type DiscardedEntry,
+  type QosEntry,
   type RangeEntry,
   type VdiEntry,
 } from "../../src/control/calls.ts";
@@ -91,13 +92,22 @@ export class FakeStore implements LocalStore {
     return this.#find(exportName).device;
   }
 
+  readonly #qos = new Map<string, QosEntry>();
+
   readonly #handlers: Handlers = {
     "server.info": () => {
       throw new KelpieError("not-found", "no server");
     },
-    "vdi.create": ({ name, sizeBytes }) => {
+    "vdi.create": ({ name, sizeBytes, qos }) => {
       this.#assertFree(name);
+      if (qos !== undefined) this.#qos.set(name, qos);
       return this.#entry(this.#begin(name, undefined, new MemoryDevice(sizeBytes)));
+    },
+    "vdi.setQos": ({ name, qos }) => {
+      this.#working(name);
+      if (qos === null) this.#qos.delete(name);
+      else this.#qos.set(name, qos);
+      return { qos };
     },
     "vdi.list": ({ name }) => {
       if (name !== undefined) this.#assertKnown(name);
@@ -116,6 +126,7 @@ export class FakeStore implements LocalStore {
         .map(({ client }) => ({ ...client, export: name, readOnly: false })),
       snapshots: this.#points.filter((point) => point.name === name && point.frozen).length,
       discarded: this.#discardedEntries(name),
+      ...(this.#qos.has(name) ? { qos: this.#qos.get(name) } : {}),
     }),
     "vdi.snapshot": ({ names, tag }) => names.map((name) => this.#entry(this.#freeze(name, tag))),
     "vdi.clone": ({ source, snapshot, name }) => {

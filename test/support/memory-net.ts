@@ -1,6 +1,14 @@
 import { LentMemory } from "../../sim/lent-memory.ts";
 import { KelpieError } from "../../src/base/errors.ts";
-import type { Address, Connection, ConnectionHandlers, Listener, Net } from "../../src/host/net.ts";
+import type {
+  Address,
+  Connection,
+  ConnectionHandlers,
+  Listener,
+  Net,
+  TlsContext,
+  TlsPeer,
+} from "../../src/host/net.ts";
 
 export interface MemoryNetSettings {
   /** Chunks are cut to this size on their way; Infinity (the default) leaves them as written. */
@@ -38,6 +46,10 @@ export class MemoryNet implements Net {
         this.#listening.delete(key);
       },
     };
+  }
+
+  tlsContext(): TlsContext {
+    return { kind: "tls-context" };
   }
 
   /** Whoever listened there is gone. */
@@ -114,6 +126,10 @@ export class MemoryConnection implements Connection {
   release(chunk: Uint8Array, count: number): void {
     if (this.#arrived.has(chunk.buffer)) this.heldBytes -= count;
     this.#lent.release(chunk, count);
+  }
+
+  async startTls(): Promise<TlsPeer> {
+    throw new KelpieError("unsupported", "the network in memory has no TLS");
   }
 
   cork(): void {

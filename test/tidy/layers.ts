@@ -15,7 +15,11 @@ export const layers: Record<string, Layer> = {
   // Loads a package that computes checksums, which may be missing.
   base: { folders: [], outside: ["node:module"] },
   host: { folders: ["base"], outside: [] },
-  "host/node": { folders: ["base", "host"], outside: ["node:*", "pino"] },
+  // The last two make certificates.
+  "host/node": {
+    folders: ["base", "host"],
+    outside: ["node:*", "pino", "@peculiar/x509", "reflect-metadata"],
+  },
   block: { folders: ["base", "host"], outside: [] },
   // Records of the catalog, and what vdi notes in them, are JSON, checked when it is read back.
   store: { folders: ["base", "host"], outside: ["zod"] },

@@ -1,7 +1,9 @@
 import { Socket, type SocketConstructorOpts } from "node:net";
 import { assert } from "../../base/assert.ts";
-import type { Connection, ConnectionHandlers } from "../net.ts";
+import { KelpieError } from "../../base/errors.ts";
+import type { Connection, ConnectionHandlers, TlsPeer, TlsUpgrade } from "../net.ts";
 import type { ReceiveBuffers, Receiving } from "./receive-buffers.ts";
+import { upgradeToTls } from "./tls.ts";
 
 /**
  * More than this queued for one peer, and it has stopped reading: a few of the largest replies.
@@ -17,7 +19,7 @@ const lingerMs = 2_000;
 
 export class NodeConnection implements Connection {
   readonly peer: string;
-  readonly #socket: Socket;
+  #socket: Socket;
   readonly #buffers: ReceiveBuffers | undefined;
   #receiving: Receiving | undefined;
   #handlers: ConnectionHandlers | undefined;
@@ -35,16 +37,8 @@ export class NodeConnection implements Connection {
   constructor(opened: Socket, options: { peer: string; buffers?: ReceiveBuffers }) {
     this.peer = options.peer;
     this.#buffers = options.buffers;
-    const socket = this.#buffers === undefined ? opened : this.#receiveInto(opened, this.#buffers);
-    this.#socket = socket;
-    socket.on("error", (error) => {
-      this.#error = error;
-    });
-    socket.on("close", () => {
-      this.#closed = true;
-      this.#receiving?.end();
-      this.#reportClose();
-    });
+    this.#socket = this.#buffers === undefined ? opened : this.#receiveInto(opened, this.#buffers);
+    this.#watch();
   }
 
   get queuedBytes(): number {
@@ -58,18 +52,23 @@ export class NodeConnection implements Connection {
       queueMicrotask(() => this.#reportClose());
       return;
     }
-    if (this.#receiving === undefined) {
-      this.#socket.on("data", (chunk: Buffer) => {
-        if (!this.#ending) handlers.data(chunk);
-      });
-    }
-    this.#socket.on("drain", () => {
-      if (!this.#full || this.#ending) return;
-      this.#full = false;
-      handlers.drain();
-    });
-    if (this.#paused) this.#socket.pause();
-    else this.resume();
+    this.#flow(handlers);
+  }
+
+  async startTls(upgrade: TlsUpgrade): Promise<TlsPeer> {
+    if (this.#closed) throw new KelpieError("closed", `the connection to ${this.peer} is closed`);
+    for (const chunk of this.#held.splice(0)) this.release(chunk, chunk.length);
+    const plain = this.#socket;
+    for (const event of ["data", "drain"]) plain.removeAllListeners(event);
+    // The TLS session takes the bytes from the handle itself: nothing is received into buffers any more,
+    // and `release` finds that what it brings is not theirs.
+    const { socket, peer } = await upgradeToTls(plain, { peer: this.peer, ...upgrade });
+    this.#receiving?.end();
+    this.#receiving = undefined;
+    this.#socket = socket;
+    this.#watch();
+    if (this.#handlers !== undefined) this.#flow(this.#handlers);
+    return peer;
   }
 
   /** Once either side has ended the bytes go nowhere, and it says false: `close` follows. */
@@ -156,6 +155,36 @@ export class NodeConnection implements Connection {
       },
     };
     return new Socket(options as SocketConstructorOpts);
+  }
+
+  /** For its failure and its end. What a TLS session stands on fails and ends with the session. */
+  #watch(): void {
+    const socket = this.#socket;
+    socket.on("error", (error) => {
+      if (socket === this.#socket) this.#error = error;
+    });
+    socket.on("close", () => {
+      if (socket !== this.#socket) return;
+      this.#closed = true;
+      this.#receiving?.end();
+      this.#reportClose();
+    });
+  }
+
+  #flow(handlers: ConnectionHandlers): void {
+    const socket = this.#socket;
+    if (this.#receiving === undefined) {
+      socket.on("data", (chunk: Buffer) => {
+        if (!this.#ending) handlers.data(chunk);
+      });
+    }
+    socket.on("drain", () => {
+      if (!this.#full || this.#ending) return;
+      this.#full = false;
+      handlers.drain();
+    });
+    if (this.#paused) socket.pause();
+    else this.resume();
   }
 
   #deliver(): void {

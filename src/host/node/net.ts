@@ -7,6 +7,7 @@ import type { Address, Connection, Listener, Net } from "../net.ts";
 import { NodeConnection } from "./connection.ts";
 import { errnoOf } from "./file-errors.ts";
 import { ReceiveBuffers } from "./receive-buffers.ts";
+import { createTlsContext } from "./tls.ts";
 
 export interface NodeNetComponents {
   log: Log;
@@ -17,6 +18,7 @@ export function createNodeNet(components: NodeNetComponents): Net {
   const buffers = new ReceiveBuffers();
   return {
     connect,
+    tlsContext: createTlsContext,
     listen: (address, accept) => listen(address, accept, { ...components, buffers }),
   };
 }

@@ -4,6 +4,8 @@ import type {
   ConnectionHandlers,
   Listener,
   Net,
+  TlsContext,
+  TlsIdentity,
 } from "../../../src/host/net.ts";
 
 /** Where a connection is cut: after so many bytes of all that go one way, over all connections. */
@@ -50,6 +52,10 @@ export class CutNet implements Net {
     const step = Math.max(1, (places.length - 1) / (countMax - 1));
     const count = Math.min(places.length, countMax);
     return Array.from({ length: count }, (_, n) => places[Math.round(n * step)] as Cut);
+  }
+
+  tlsContext(identity: TlsIdentity): TlsContext {
+    return this.#net.tlsContext(identity);
   }
 
   listen(address: Address, accept: (connection: Connection) => void): Promise<Listener> {
@@ -108,6 +114,7 @@ export class CutNet implements Net {
       get queuedBytes() {
         return inner.queuedBytes;
       },
+      startTls: (upgrade) => inner.startTls(upgrade),
       release: (chunk, count) => inner.release(chunk, count),
       cork: () => inner.cork(),
       uncork: () => inner.uncork(),
