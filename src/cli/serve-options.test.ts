@@ -4,7 +4,7 @@ import { isKelpieError } from "../base/errors.ts";
 import { formatAddress, isLocal, parseAddress } from "./addresses.ts";
 import { nbdListeners, parseKeepDiscarded, sheepdogListeners } from "./serve-options.ts";
 
-const settings = { store: "/s", insecure: false };
+const settings = { store: "/s", insecure: false, guarded: false };
 
 test("an ADDR is host:port, unix:PATH or off", () => {
   const examples: [string, ReturnType<typeof parseAddress>][] = [
@@ -63,6 +63,7 @@ test("addresses that others can reach take --insecure, and off stands alone", ()
   refused(["127.0.0.1:1", "10.0.0.1:1"]);
   refused(["off", "127.0.0.1:1"]);
   assert.equal(nbdListeners(["0.0.0.0:1"], { ...settings, insecure: true }).length, 1);
+  assert.equal(nbdListeners(["0.0.0.0:1"], { ...settings, guarded: true }).length, 1);
 });
 
 test("Sheepdog's addresses follow the same rules, with its own defaults", () => {

@@ -21,15 +21,17 @@ interface ListenSettings {
   store: string;
   /** Allow addresses that other machines can reach. */
   insecure: boolean;
+  /** There it takes TLS and a good certificate to get in, so they are allowed anyway. */
+  guarded: boolean;
 }
 
 /** What --nbd says, or the defaults. Refuses what other machines could reach without `insecure`. */
 export function nbdListeners(
   flags: readonly string[] | undefined,
-  { store, insecure }: ListenSettings,
+  { store, insecure, guarded }: ListenSettings,
 ): WantedListener[] {
   return listeners("--nbd", flags, {
-    insecure,
+    open: insecure || guarded,
     defaults: [
       { kind: "tcp", host: "127.0.0.1", port: nbdPort },
       { kind: "unix", path: nbdSocket(store) },
@@ -40,10 +42,10 @@ export function nbdListeners(
 /** The same for --sheepdog. */
 export function sheepdogListeners(
   flags: readonly string[] | undefined,
-  { store, insecure }: ListenSettings,
+  { store, insecure, guarded }: ListenSettings,
 ): WantedListener[] {
   return listeners("--sheepdog", flags, {
-    insecure,
+    open: insecure || guarded,
     defaults: [
       { kind: "tcp", host: "127.0.0.1", port: sheepdogPort },
       { kind: "unix", path: sheepdogSocket(store) },
@@ -54,7 +56,7 @@ export function sheepdogListeners(
 function listeners(
   flag: string,
   values: readonly string[] | undefined,
-  { insecure, defaults }: { insecure: boolean; defaults: readonly Address[] },
+  { open, defaults }: { open: boolean; defaults: readonly Address[] },
 ): WantedListener[] {
   if (values === undefined || values.length === 0) {
     return defaults.map((address) => ({ address, required: false }));
@@ -66,7 +68,7 @@ function listeners(
   return addresses
     .filter((address) => address !== "off")
     .map((address) => {
-      if (!insecure && !isLocal(address)) throw notLocal(flag, address);
+      if (!open && !isLocal(address)) throw notLocal(flag, address);
       // Other commands find it by this path, from other directories.
       const absolute: Address =
         address.kind === "unix" ? { kind: "unix", path: resolve(address.path) } : address;
@@ -89,10 +91,11 @@ export function parseKeepDiscarded(text: string): KeepDiscarded {
 }
 
 function notLocal(flag: string, address: Address): KelpieError {
+  const tls = `--tls-dir DIR --tls-verify-peer${flag === "--sheepdog" ? " --sheepdog-tls" : ""}`;
   return new KelpieError(
     "invalid",
     `${flag} ${formatAddress(address)}: anybody who reaches it could read and write every disk`,
-    { remedy: "listen on 127.0.0.1 or a unix: socket, or say --insecure if the network is yours" },
+    { remedy: `listen on 127.0.0.1 or a unix: socket, say ${tls}, or --insecure` },
   );
 }
 

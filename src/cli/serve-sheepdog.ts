@@ -1,10 +1,14 @@
 import { isKelpieError, KelpieError } from "../base/errors.ts";
-import type { Address } from "../host/net.ts";
+import type { Address, Net } from "../host/net.ts";
+import { tlsListening } from "../host/tls-net.ts";
 import { shortSocketPath } from "../http/socket-path.ts";
+import { handshakeMs, handshakesMax } from "../nbd/limits.ts";
 import { SheepdogServer } from "../sheepdog/server.ts";
 import { formatAddress, isLocal } from "./addresses.ts";
 import type { CliContext, LocalStore } from "./context.ts";
+import type { Doors } from "./serve-doors.ts";
 import type { WantedListener } from "./serve-options.ts";
+import type { ServerCertificates } from "./serve-tls.ts";
 
 export interface SheepdogListeners {
   /** Under the names people know, and with the ports that 0 became. */
@@ -15,6 +19,7 @@ export interface SheepdogListeners {
 interface Settings {
   wanted: readonly WantedListener[];
   allowAdmin: boolean;
+  doors: Pick<Doors, "connections" | "sheepdogTls">;
   /** Aborted when a client has ended the server. */
   stop: AbortController;
 }
@@ -23,7 +28,7 @@ interface Settings {
 export async function listenSheepdog(
   context: CliContext,
   { sheepdog }: LocalStore,
-  { wanted, allowAdmin, stop }: Settings,
+  { wanted, allowAdmin, stop, doors }: Settings,
 ): Promise<SheepdogListeners | undefined> {
   if (sheepdog === undefined) {
     const asked = wanted.find(({ required }) => required);
@@ -34,10 +39,12 @@ export async function listenSheepdog(
     );
   }
   if (wanted.length === 0) return undefined;
-  const { net, timers, log } = context.host;
+  const { timers, log } = context.host;
+  const { connections, sheepdogTls } = doors;
+  const net = sheepdogTls === undefined ? context.host.net : inTls(context, sheepdogTls);
   const server = new SheepdogServer(
     { allowAdmin },
-    { net, timers, log, ...sheepdog, stop: () => stop.abort() },
+    { net, timers, log, ...sheepdog, connections, stop: () => stop.abort() },
   );
   const addresses: Address[] = [];
   const shortened: { close(): void }[] = [];
@@ -59,13 +66,26 @@ export async function listenSheepdog(
         await context.stderr.write(text);
         continue;
       }
-      if (!isLocal(address)) warnOpen(context, address);
+      if (!isLocal(address) && sheepdogTls?.verifyPeer !== true) warnOpen(context, address);
     }
   } catch (error) {
     await close();
     throw error;
   }
   return { addresses, close };
+}
+
+/** On TCP: a Unix socket has an owner and a mode. */
+function inTls({ host }: CliContext, certificates: ServerCertificates): Net {
+  const { verifyPeer } = certificates;
+  const context = () => certificates.context();
+  const settings = { context, verifyPeer, handshakeMs, handshakesMax };
+  const secure = tlsListening(settings, host);
+  return {
+    ...secure,
+    listen: (address, accept) =>
+      (address.kind === "unix" ? host.net : secure).listen(address, accept),
+  };
 }
 
 function warnOpen({ host }: CliContext, address: Address): void {

@@ -12,6 +12,7 @@ import { banner } from "./banner.ts";
 import { clusterStoreOf, openGateway, socketDirectory } from "./cluster-store.ts";
 import type { Cli, GlobalOptions } from "./command.ts";
 import type { CliContext, LocalStore } from "./context.ts";
+import { type Doors, openDoors } from "./serve-doors.ts";
 import {
   nbdListeners,
   parseKeepDiscarded,
@@ -19,9 +20,13 @@ import {
   type WantedListener,
 } from "./serve-options.ts";
 import { listenSheepdog } from "./serve-sheepdog.ts";
+import type { TlsFlags } from "./serve-tls.ts";
 import { controlSocket, refuseFile, storeDirectory } from "./session.ts";
 
-interface ServeOptions extends GlobalOptions {
+interface ServeOptions extends GlobalOptions, TlsFlags {
+  access?: string;
+  sheepdogTls?: boolean;
+  maxConnections?: string;
   nbd?: string[];
   sheepdog?: string[];
   lock?: boolean;
@@ -38,7 +43,10 @@ export function addServe(program: Command, cli: Cli): void {
       `Serves the store's disks until Ctrl-C, and makes the store if there is none: over NBD, and to
 Sheepdog's clients, QEMU up to 6.0 and dog. Other kelpie commands on the same store ask this server.
 ADDR is host:port, unix:PATH or off. Without NBD commands cannot read or write the disks' data, but
-snapshots, rollback and questions still work.`,
+snapshots, rollback and questions still work.
+
+TLS is required on TCP addresses only: a Unix socket has an owner and a mode, and offers it. SIGHUP
+has the certificates read again.`,
     )
     .option(
       "--nbd <addr>",
@@ -52,6 +60,15 @@ snapshots, rollback and questions still work.`,
     )
     .option("--lock", "a disk that a Sheepdog client has opened is refused to others, over NBD too")
     .option("--allow-admin", "let dog format a store with disks in it, and shut the server down")
+    .option("--tls-dir <dir>", "certificates for TLS over NBD, as kelpie tls init makes them")
+    .option("--tls <mode>", "off, offered or required; required by default with --tls-dir")
+    .option("--tls-verify-peer", "refuse clients without a certificate of the authority's")
+    .option("--access <file>", "who may open which disk over NBD; Sheepdog is off unless asked for")
+    .option("--sheepdog-tls", "speak Sheepdog's protocol inside TLS on TCP addresses")
+    .option(
+      "--max-connections <n,per-address>",
+      "connections of all doors together, and from one address; else 512,256",
+    )
     .option("--insecure", "allow addresses that other machines can reach")
     .option(
       "--keep-discarded <time,share>",
@@ -64,6 +81,7 @@ Examples:
   kelpie serve
   kelpie serve --store /srv/disks --nbd unix:/run/kelpie.sock --nbd 127.0.0.1:10809
   kelpie serve --store sheepdog://10.0.0.7:7000   disks of a Sheepdog cluster, over NBD
+  kelpie serve --nbd 192.168.0.5:10809 --tls-dir /etc/kelpie/tls --tls-verify-peer
   kelpie serve --nbd off --sheepdog 192.168.0.5:7000 --insecure
   kelpie serve --keep-discarded 7d,25%
   kelpie serve --keep-discarded 0              nothing can be brought back`,
@@ -83,9 +101,14 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
       ? storeDirectory(context, options.store)
       : await socketDirectory(context, cluster);
   await refuseFile(context, store);
+  const doors = await openDoors(context, options);
+  const { tls } = doors;
   const listening = { store, insecure: options.insecure === true };
-  const wanted = nbdListeners(options.nbd, listening);
-  const wantedSheepdog = sheepdogListeners(options.sheepdog, listening);
+  const wanted = nbdListeners(options.nbd, { ...listening, guarded: doors.nbdIsGuarded });
+  const wantedSheepdog =
+    doors.access !== undefined && options.sheepdog === undefined
+      ? [] // whoever reaches it can open every disk
+      : sheepdogListeners(options.sheepdog, { ...listening, guarded: doors.sheepdogIsGuarded });
   const keepDiscarded =
     options.keepDiscarded === undefined
       ? {}
@@ -98,14 +121,19 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
       : await openGateway(context, cluster, keep);
   const open: Closable[] = [local];
   const stop = new AbortController();
+  const forget = doors.reloads ? context.onHangup?.(() => void doors.reload()) : undefined;
   try {
-    const listeners = await listenNbd(context, local, wanted);
+    const listeners = await listenNbd(context, { local, doors }, wanted);
     open.push(...listeners);
     const settings = { wanted: wantedSheepdog, allowAdmin: options.allowAdmin === true };
-    const sheepdog = await listenSheepdog(context, local, { ...settings, stop });
+    const sheepdog = await listenSheepdog(context, local, { ...settings, stop, doors });
     if (sheepdog !== undefined) open.push(sheepdog);
-    const nbd = listeners.map(({ address }) => formatNbdUri({ address, exportName: "" }));
-    local.vms?.serve(listeners.map(({ address }) => address));
+    const nbd = listeners.map(({ address }) =>
+      formatNbdUri({ address, exportName: "", ...tls?.uriAt(address) }),
+    );
+    // QEMUs that were started without certificates.
+    const plain = listeners.filter(({ address }) => tls?.requiredAt(address) !== true);
+    local.vms?.serve(plain.map(({ address }) => address));
     const served = cluster?.url ?? store;
     const process = { version: context.version, pid: context.pid, startedMs };
     const addresses = sheepdog?.addresses ?? [];
@@ -113,7 +141,7 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
     open.push(await listenControl(context, store, withServerInfo(local.control, info)));
     const shown = {
       info,
-      addresses: listeners.map(({ address }) => address),
+      addresses: listeners.map(({ address }) => ({ address, ...tls?.uriAt(address) })),
       sheepdog: addresses,
     };
     await context.stdout.write(
@@ -123,6 +151,8 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
     );
     await aborted(AbortSignal.any([context.signal, stop.signal]));
   } finally {
+    forget?.();
+    local.liftLimits?.();
     // The control socket first, the store last: nobody may ask for what is closing.
     await closeAll(open.reverse());
   }
@@ -157,16 +187,21 @@ async function openStore(
   }
 }
 
+interface Served {
+  local: LocalStore;
+  doors: Doors;
+}
+
 async function listenNbd(
   context: CliContext,
-  { exports }: LocalStore,
+  served: Served,
   wanted: readonly WantedListener[],
 ): Promise<NbdListener[]> {
   const listeners: NbdListener[] = [];
   try {
     for (const { address, required } of wanted) {
       try {
-        listeners.push(await listenOn(context, exports, address));
+        listeners.push(await listenOn(context, served, address));
       } catch (error) {
         if (required || !isKelpieError(error, "busy")) throw error;
         const text = `kelpie: ${formatAddress(address)} is taken: not listening there\n`;
@@ -182,14 +217,23 @@ async function listenNbd(
 
 async function listenOn(
   context: CliContext,
-  exports: LocalStore["exports"],
+  { local: { exports }, doors }: Served,
   address: Address,
 ): Promise<NbdListener> {
   const { net, timers, log } = context.host;
   const short = address.kind === "unix" ? shortSocketPath(address.path) : undefined;
   const bound: Address = short === undefined ? address : { kind: "unix", path: short.path };
   try {
-    const server = await createNbdServer({ addresses: [bound] }, { net, timers, log, exports });
+    const server = await createNbdServer(
+      { addresses: [bound], tls: doors.tls?.at(address) },
+      {
+        net,
+        timers,
+        log,
+        exports: doors.access?.restrict(exports) ?? exports,
+        connections: doors.connections,
+      },
+    );
     return {
       // Under the name people know, and with the port that 0 became.
       address: address.kind === "unix" ? address : (server.addresses[0] ?? address),
