@@ -83,10 +83,10 @@ export class Bench {
   }
 
   /** A fresh one, for a figure that wants it for itself and stops it. */
-  async freshKelpie(sizeBytes: number): Promise<Kelpie> {
+  async freshKelpie(sizeBytes: number, flags: readonly string[] = []): Promise<Kelpie> {
     const reason = this.missing("Kelpie");
     if (reason !== undefined) throw new NotMeasured(reason);
-    const kelpie = await Kelpie.start({ directory: await this.#directory(), sizeBytes });
+    const kelpie = await Kelpie.start({ directory: await this.#directory(), sizeBytes, flags });
     this.#started.push(kelpie);
     await fill(kelpie, sizeBytes);
     return kelpie;

@@ -4,8 +4,10 @@ import { besidePeers } from "./beside-peers.ts";
 import { cleaner } from "./cleaner.ts";
 import { flush } from "./flush.ts";
 import { growth } from "./growth.ts";
+import { qos } from "./qos.ts";
 import { sheepdog } from "./sheepdog.ts";
 import { space } from "./space.ts";
+import { tls } from "./tls.ts";
 
 const [branch, ...otherGrowth] = growth;
 
@@ -13,11 +15,13 @@ const [branch, ...otherGrowth] = growth;
 export const allFigures: readonly Figure[] = [
   ...besidePeers,
   ...sheepdog,
+  ...tls,
   afterSnapshot,
   flush,
   ...(branch === undefined ? [] : [branch]),
   space,
   cleaner,
+  qos,
   ...otherGrowth,
 ];
 

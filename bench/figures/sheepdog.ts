@@ -34,7 +34,8 @@ async function measure(bench: Bench, kind: DeviceLoad["kind"]): Promise<Measurem
   const { turnMs, scratch } = bench.settings;
   const kelpie = await bench.server("Kelpie");
   const host = createNodeHost({ logLevel: "silent" });
-  const nbd = await connectNbd(parseNbdUri(kelpie.uri), host);
+  const { address, exportName } = parseNbdUri(kelpie.uri);
+  const nbd = await connectNbd({ address, exportName }, host);
   const client = await SheepdogClient.connect({ nodes: [kelpie.sheepdog] }, host);
   try {
     const changeBases = async () => [];

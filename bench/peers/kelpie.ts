@@ -20,13 +20,21 @@ export class Kelpie implements BenchServer {
   readonly #server: ServerProcess;
   #snapshots = 0;
 
-  static async start(options: { directory: string; sizeBytes: number }): Promise<Kelpie> {
-    const { directory, sizeBytes } = options;
+  /** With flags for `kelpie serve` besides. */
+  static async start(options: {
+    directory: string;
+    sizeBytes: number;
+    flags?: readonly string[];
+  }): Promise<Kelpie> {
+    const { directory, sizeBytes, flags = [] } = options;
     const sheepdog = `unix:${join(directory, "sheepdog.sock")}`;
-    const starting = ServerProcess.start(join(directory, "store"), ["--sheepdog", sheepdog]);
+    const starting = ServerProcess.start(join(directory, "store"), [
+      ...["--sheepdog", sheepdog],
+      ...flags,
+    ]);
     const server = await within({ what: "kelpie serve: to listen", ms: startMs }, starting);
     const kelpie = new Kelpie(server);
-    await kelpie.#call("vdi.create", { name: disk, sizeBytes });
+    await kelpie.call("vdi.create", { name: disk, sizeBytes });
     return kelpie;
   }
 
@@ -36,6 +44,11 @@ export class Kelpie implements BenchServer {
 
   get uri(): string {
     return this.#server.uri(disk);
+  }
+
+  /** Where it speaks NBD. */
+  get address(): Address {
+    return this.#server.address();
   }
 
   /** Where it speaks Sheepdog. */
@@ -52,23 +65,23 @@ export class Kelpie implements BenchServer {
 
   async snapshot(): Promise<void> {
     const tag = `bench${this.#snapshots++}`;
-    await this.#call("vdi.snapshot", { names: [disk], tag });
+    await this.call("vdi.snapshot", { names: [disk], tag });
   }
 
   async deleteSnapshots(): Promise<void> {
     for (; this.#snapshots > 0; this.#snapshots--) {
       const snapshot = `bench${this.#snapshots - 1}`;
-      await this.#call("vdi.delete", { name: disk, snapshot });
+      await this.call("vdi.delete", { name: disk, snapshot });
     }
   }
 
   /** Cleans now what it would clean in the next seconds, so that the next figure does not pay for it. */
   async settle(): Promise<void> {
-    await this.#call("store.clean", {});
+    await this.call("store.clean", {});
   }
 
   info(): Promise<CallOutput<"store.info">> {
-    return this.#call("store.info", {});
+    return this.call("store.info", {});
   }
 
   pause(): void {
@@ -85,7 +98,7 @@ export class Kelpie implements BenchServer {
     await within({ what, ms: stopMs, giveUp }, this.#server.stop("SIGTERM"));
   }
 
-  #call<N extends CallName>(name: N, input: CallInput<N>): Promise<CallOutput<N>> {
+  call<N extends CallName>(name: N, input: CallInput<N>): Promise<CallOutput<N>> {
     const what = `kelpie serve: the call ${name}`;
     return within({ what, ms: callMs }, this.#server.control.call(name, input));
   }

@@ -8,6 +8,7 @@ import { exitCode, exitCodeOf } from "./exit-codes.ts";
 import { addNode } from "./node.ts";
 import { addServe } from "./serve.ts";
 import { addStore } from "./store.ts";
+import { addTls } from "./tls.ts";
 import { addGetAttribute, addSetAttribute } from "./vdi-attributes.ts";
 import { addBackup, addRestore } from "./vdi-backup.ts";
 import { addCheck, addFlatten } from "./vdi-check.ts";
@@ -19,6 +20,7 @@ import { addImport } from "./vdi-import.ts";
 import { addInfo } from "./vdi-info.ts";
 import { addList } from "./vdi-list.ts";
 import { addLock } from "./vdi-lock.ts";
+import { addQos } from "./vdi-qos.ts";
 import { addRead, addWrite } from "./vdi-read.ts";
 import {
   addClone,
@@ -78,6 +80,7 @@ function createProgram(cli: Cli, context: CliContext, said: string[]): Command {
   addStore(program, cli);
   addNode(program, cli);
   addCluster(program, cli);
+  addTls(program, cli);
   return program;
 }
 
@@ -123,6 +126,7 @@ function addVdi(program: Command, cli: Cli): void {
     addUndelete,
     addPurge,
     addResize,
+    addQos,
     addFlatten,
     addDiff,
     addMap,

@@ -5,28 +5,32 @@ import { deviceBytesMax, sectorBytes } from "../block/block-device.ts";
 import type { Cli } from "./command.ts";
 import { roundUp } from "./disk-io.ts";
 import { printable } from "./text.ts";
+import { addQosOptions, changed, type QosOptions } from "./vdi-qos.ts";
 
 export function addCreate(parent: Command, cli: Cli): void {
-  parent
+  const create = parent
     .command("create")
     .summary("make an empty disk")
     .description("Makes an empty disk. It takes no space until it is written.")
     .argument("<name>", "name of the new disk")
-    .argument("<size>", "its size: 10G, 1.5T, 512M; a multiple of 512 bytes")
+    .argument("<size>", "its size: 10G, 1.5T, 512M; a multiple of 512 bytes");
+  addQosOptions(create)
     .addHelpText(
       "after",
       `
 Examples:
   kelpie vdi create disk1 10G
-  kelpie vdi create disk1 1.5T --json`,
+  kelpie vdi create disk1 1.5T --json
+  kelpie vdi create disk1 10G --iops 1000 --bps 50M`,
     )
-    .action((name: string, size: string, _options: object, command: Command) => {
+    .action((name: string, size: string, options: QosOptions, command: Command) => {
       const sizeBytes = parseSize(size);
+      const qos = changed(null, options) ?? undefined;
       refuseForgottenUnit(size, sizeBytes);
       return cli.onStore(
         command,
         async ({ control }, printer) => {
-          const entry = await control.call("vdi.create", { name, sizeBytes });
+          const entry = await control.call("vdi.create", { name, sizeBytes, qos });
           await printer.print(
             entry,
             () => `${printable(name)}: created, ${formatSize(entry.sizeBytes)}`,

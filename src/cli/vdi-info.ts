@@ -4,6 +4,7 @@ import type { CallOutput } from "../control/calls.ts";
 import type { Cli } from "./command.ts";
 import { findPoint } from "./snapshot-name.ts";
 import { formatFields, formatTime, plural, printable } from "./text.ts";
+import { describeQos } from "./vdi-qos.ts";
 
 export function addInfo(parent: Command, cli: Cli): void {
   parent
@@ -52,6 +53,9 @@ function describe(info: CallOutput<"vdi.info">): string {
     ["VDI id", String(entry.point)],
     ["Stands on", entry.parent === null ? "nothing" : `VDI id ${entry.parent}`],
     ["Snapshots", String(info.snapshots)],
+    ...(info.qos === undefined
+      ? []
+      : [["Limits", describeQos(info.qos)] satisfies [string, string]]),
     ["Discarded", plural(info.discarded.length, "version")],
     ...(info.sheepdog === undefined ? [] : sheepdogFields(info.sheepdog)),
     ["Open by", plural(info.clients.length, "client")],

@@ -1,4 +1,6 @@
 import { z } from "zod";
+import { burstMsDefault } from "../block/request-limiter.ts";
+import { qosFields } from "../vdi/qos.ts";
 import { vmCallShapes } from "./vm-shapes.ts";
 
 /**
@@ -114,6 +116,14 @@ export const storeInfo = z.object({
   state: z.enum(["open", "full"]),
 });
 
+/** How fast a disk may be used. */
+export const qosEntry = qosFields
+  .extend({ burstMs: qosFields.shape.burstMs.default(burstMsDefault) })
+  .refine(({ opsPerSecond, bytesPerSecond }) => (opsPerSecond ?? bytesPerSecond) !== undefined, {
+    message: "limits that limit neither requests nor bytes",
+  });
+export type QosEntry = z.infer<typeof qosEntry>;
+
 interface CallShape {
   input: z.ZodType;
   output: z.ZodType;
@@ -141,8 +151,14 @@ export const calls = {
   },
   "vdi.create": {
     kind: "change",
-    input: z.object({ name, sizeBytes: bytes }),
+    input: z.object({ name, sizeBytes: bytes, qos: qosEntry.optional() }),
     output: vdiEntry,
+  },
+  /** From now on, also for who has it open; null: as fast as it goes. */
+  "vdi.setQos": {
+    kind: "change",
+    input: z.object({ name, qos: qosEntry.nullable() }),
+    output: z.object({ qos: qosEntry.nullable() }),
   },
   /** Working VDIs and snapshots, sorted by name and snap id; of one name if `name` is given. */
   "vdi.list": {
@@ -163,6 +179,8 @@ export const calls = {
       clients: z.array(clientEntry),
       snapshots: z.number().int(),
       discarded: z.array(discardedEntry),
+      /** Of a working VDI that has limits. */
+      qos: qosEntry.optional(),
       /** Not there if no client of Sheepdog ever asked for it. */
       sheepdog: z
         .object({

@@ -2,6 +2,7 @@ import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import { blockBytes } from "../block/block-device.ts";
 import type { Point } from "../store/point.ts";
 import { familyOf } from "../vdi/history.ts";
+import { limitDisk } from "../vdi/limit-disk.ts";
 import { attachmentKey } from "../vdi/vdis.ts";
 import type { CallName, Finding, RangeEntry } from "./calls.ts";
 import type { ControlParts, Handlers } from "./control.ts";
@@ -41,6 +42,7 @@ function queries({
         clients: vdis.attachments.of(key).map((client) => ({ ...client })),
         snapshots: vdis.registry.snapshotsOf(name).length,
         discarded: entries.discarded(name),
+        ...(snapshot === undefined ? qosView(vdis, name) : {}),
         ...sheepdogView(vdis, entry.point),
       };
     },
@@ -72,6 +74,11 @@ function queries({
   };
 }
 
+function qosView({ registry }: ControlParts["vdis"], name: string) {
+  const qos = registry.qos.get(name);
+  return qos === undefined ? {} : { qos };
+}
+
 function sheepdogView({ registry, store }: ControlParts["vdis"], point: number) {
   const { vids, extras } = registry.objects;
   const entry = vids.ofPoint(point);
@@ -87,6 +94,7 @@ function changes({
   entries,
 }: ControlParts): Handlers<
   | "vdi.create"
+  | "vdi.setQos"
   | "vdi.snapshot"
   | "vdi.clone"
   | "vdi.rollback"
@@ -96,9 +104,13 @@ function changes({
   | "vdi.resize"
 > {
   return {
-    "vdi.create": async ({ name, sizeBytes }) => {
-      await vdis.create(name, sizeBytes);
+    "vdi.create": async ({ name, sizeBytes, qos }) => {
+      await vdis.create(name, sizeBytes, qos);
       return entries.working(name);
+    },
+    "vdi.setQos": async ({ name, qos }) => {
+      await limitDisk(vdis, name, qos);
+      return { qos };
     },
     "vdi.snapshot": async ({ names, tag, history }) => {
       const vmState = history?.vmState;

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { KelpieError } from "../base/errors.ts";
 import { attributeNote, formatNote, inodeFields } from "./objects/object-registry.ts";
 import { vidNote } from "./objects/vid-table.ts";
+import { qosFields } from "./qos.ts";
 import { vmRecord } from "./vm-record.ts";
 
 /**
@@ -49,6 +50,8 @@ const note = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("extra"), point: id, extra: id }),
   /** An attribute of a disk, by the hash of its name and its own; without a value it was deleted. */
   z.strictObject({ type: z.literal("attribute"), attribute: attributeNote }),
+  /** How fast a disk may be used, whatever it stands on; null: as fast as it goes. */
+  z.strictObject({ type: z.literal("qos"), name, qos: qosFields.nullable() }),
   /** A virtual machine is from here on what `record` says. */
   z.strictObject({ type: z.literal("vm"), record: vmRecord }),
   z.strictObject({ type: z.literal("forgetVm"), name }),

@@ -1,15 +1,27 @@
 import { KelpieError } from "../base/errors.ts";
+import { RequestLimiter } from "../block/request-limiter.ts";
+import type { Host } from "../host/host.ts";
 import type { Store } from "../store/store.ts";
 import type { History } from "./history.ts";
 import type { VdiRegistry } from "./registry.ts";
 import { Volume } from "./volume.ts";
 
+interface OpenVolumesComponents {
+  store: Store;
+  registry: VdiRegistry;
+  history: History;
+  host: Pick<Host, "clock" | "timers">;
+}
+
 /** The volumes of working VDIs that somebody used: one for each disk. Their doors are shut here. */
 export class OpenVolumes {
-  readonly #components: { store: Store; registry: VdiRegistry; history: History };
+  readonly #components: OpenVolumesComponents;
   readonly #volumes = new Map<string, Volume>();
 
-  constructor(components: { store: Store; registry: VdiRegistry; history: History }) {
+  /** They have no limits any more: whatever waits must be answered. */
+  #unlimited = false;
+
+  constructor(components: OpenVolumesComponents) {
     this.#components = components;
   }
 
@@ -17,16 +29,32 @@ export class OpenVolumes {
   get(name: string): Volume {
     const found = this.#volumes.get(name);
     if (found !== undefined) return found;
-    const { store, registry, history } = this.#components;
+    const { store, registry, history, host } = this.#components;
     const tip = store.tip(store.point(registry.find(name).tip));
-    const volume = new Volume({ name }, { tip, history });
+    const limiter = new RequestLimiter(host);
+    const volume = new Volume({ name }, { tip, history, limiter });
     this.#volumes.set(name, volume);
+    this.limit(name);
     return volume;
+  }
+
+  /** What the registry says of a disk's rate counts from now on. */
+  limit(name: string): void {
+    const limits = this.#unlimited ? undefined : this.#components.registry.qos.get(name);
+    this.#volumes.get(name)?.limiter?.set(limits);
+  }
+
+  /** For the end: nobody waits for a rate any more. */
+  liftLimits(): void {
+    this.#unlimited = true;
+    for (const name of this.#volumes.keys()) this.limit(name);
   }
 
   /** The disk is gone. Whoever still holds the volume gets "closed". */
   retire(name: string): void {
-    this.#volumes.get(name)?.retire(new KelpieError("closed", `disk "${name}" was deleted`));
+    const volume = this.#volumes.get(name);
+    volume?.retire(new KelpieError("closed", `disk "${name}" was deleted`));
+    volume?.limiter?.set(undefined);
     this.#volumes.delete(name);
   }
 
@@ -61,6 +89,7 @@ export class OpenVolumes {
   /** `close` is called when nothing is under way any more; then all volumes answer "closed". */
   async closeAll(close: () => Promise<void>): Promise<void> {
     const volumes = [...this.#volumes.values()];
+    this.liftLimits();
     await Promise.all(volumes.map((volume) => volume.admission.close()));
     await close();
     for (const volume of volumes) {

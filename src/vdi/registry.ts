@@ -6,6 +6,7 @@ import type { Registry } from "../store/store.ts";
 import { parseSelector, type Selector } from "./names.ts";
 import { type Note, parseNote } from "./notes.ts";
 import { ObjectRegistry, objectsSaved } from "./objects/object-registry.ts";
+import { type Qos, qosFields } from "./qos.ts";
 import { VmRegistry, vmsSaved } from "./vm-registry.ts";
 
 const working = z.object({
@@ -39,6 +40,8 @@ const saved = z.object({
   objects: objectsSaved.optional(),
   /** Not there in stores of before VMs. */
   vms: vmsSaved.optional(),
+  /** Of disks that have limits; not there in stores of before those. */
+  qos: z.array(z.tuple([z.string(), qosFields])).optional(),
 });
 
 export type Working = z.infer<typeof working>;
@@ -58,6 +61,8 @@ export class VdiRegistry implements Registry {
   readonly discarded = new Map<number, Discarded>();
   readonly objects = new ObjectRegistry();
   readonly vms = new VmRegistry();
+  /** By name: it stays with the disk through rollbacks, until the disk is deleted. */
+  readonly qos = new Map<string, Qos>();
   readonly #nameOfTip = new Map<number, string>();
 
   load(value: unknown): void {
@@ -68,6 +73,7 @@ export class VdiRegistry implements Registry {
     for (const entry of state.discarded) this.discarded.set(entry.point, entry);
     if (state.objects !== undefined) this.objects.load(state.objects);
     if (state.vms !== undefined) this.vms.load(state.vms);
+    for (const [name, qos] of state.qos ?? []) this.qos.set(name, qos);
   }
 
   save(): unknown {
@@ -77,6 +83,7 @@ export class VdiRegistry implements Registry {
       discarded: [...this.discarded.values()].map((entry) => ({ ...entry })),
       objects: this.objects.save(),
       vms: this.vms.save(),
+      ...(this.qos.size === 0 ? {} : { qos: [...this.qos] }),
     };
   }
 
@@ -162,6 +169,7 @@ export class VdiRegistry implements Registry {
       case "delete":
         this.#discard(this.#mustHave(note.name), "delete", timeMs);
         this.#removeWorking(note.name);
+        this.qos.delete(note.name);
         break;
       case "deleteSnapshot": {
         this.#removeSnapshot(note.point);
@@ -193,6 +201,10 @@ export class VdiRegistry implements Registry {
         break;
       case "format":
         this.objects.format = note.format;
+        break;
+      case "qos":
+        if (note.qos === null) this.qos.delete(note.name);
+        else this.qos.set(note.name, note.qos);
         break;
       case "vm":
         this.vms.set(note.record);

@@ -1,6 +1,7 @@
 import type { Completion } from "../base/completion.ts";
 import { KelpieError } from "../base/errors.ts";
 import type { BlockDevice, Extent, ExtentQuery } from "../block/block-device.ts";
+import type { RequestLimiter } from "../block/request-limiter.ts";
 import type { Point } from "../store/point.ts";
 import type { Store } from "../store/store.ts";
 import { readBytes } from "./byte-ranges.ts";
@@ -14,22 +15,27 @@ export class SnapshotDevice implements BlockDevice {
   readonly #point: Point;
   readonly #store: Store;
   readonly #history: History;
+  readonly #limiter: RequestLimiter | undefined;
 
+  /** It is read at the rate of its disk, if that is there. */
   constructor(
     settings: { name: string; point: Point },
-    components: { store: Store; history: History },
+    components: { store: Store; history: History; limiter: RequestLimiter | undefined },
   ) {
     this.#name = settings.name;
     this.#point = settings.point;
     this.sizeBytes = settings.point.sizeBytes;
     this.#store = components.store;
     this.#history = components.history;
+    this.#limiter = components.limiter;
   }
 
   read(target: Uint8Array, offset: number): Completion<void> {
     const read = (blocks: Uint8Array, first: number) =>
       this.#store.read(this.#point, { target: blocks, first });
-    return readBytes(read, target, offset);
+    const wait = this.#limiter?.admit(target.length);
+    if (wait === undefined) return readBytes(read, target, offset);
+    return wait.then(() => readBytes(read, target, offset));
   }
 
   write(): Completion<void> {

@@ -18,6 +18,7 @@ import { VidLocks } from "./objects/vid-locks.ts";
 import { type VidChoice, Vids } from "./objects/vids.ts";
 import { OpenVolumes } from "./open-volumes.ts";
 import { deleteOrphans } from "./orphans.ts";
+import type { Qos } from "./qos.ts";
 import {
   belongsToVm,
   cannotWhileUsed,
@@ -82,7 +83,7 @@ export class Vdis {
     this.history = new History({ store, registry });
     this.vids = new Vids({ store, registry });
     this.extras = new ExtraVolumes({ store, registry, history: this.history });
-    this.volumes = new OpenVolumes({ store, registry, history: this.history });
+    this.volumes = new OpenVolumes({ store, registry, history: this.history, host });
     this.#retention = new Retention(
       { keep },
       { store, registry, host, purge: (p) => this.#purge(p) },
@@ -110,14 +111,16 @@ export class Vdis {
     return this.volumes.get(name);
   }
 
-  async create(name: string, sizeBytes: number): Promise<void> {
+  async create(name: string, sizeBytes: number, qos?: Qos): Promise<void> {
     checkName(name);
     checkSize(sizeBytes);
     return this.locks.run([name], async () => {
       mustBeFree(this.registry, name);
       const id = this.store.allocateId();
       const change: PointChange = { type: "point", id, parent: 0, sizeBytes };
-      await this.#commit([change], [{ type: "create", name, tip: id }]);
+      const notes: Note[] = [{ type: "create", name, tip: id }];
+      if (qos !== undefined) notes.push({ type: "qos", name, qos });
+      await this.#commit([change], notes);
     });
   }
 

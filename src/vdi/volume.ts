@@ -1,3 +1,4 @@
+import { lengthOf } from "../base/bytes.ts";
 import type { Completion } from "../base/completion.ts";
 import { isPending } from "../base/completion.ts";
 import type { KelpieError } from "../base/errors.ts";
@@ -10,6 +11,7 @@ import {
   type WriteOptions,
   type ZeroOptions,
 } from "../block/block-device.ts";
+import type { RequestLimiter } from "../block/request-limiter.ts";
 import type { Tip } from "../store/tip.ts";
 import { Admission } from "./admission.ts";
 import { blocksOf, readBytes } from "./byte-ranges.ts";
@@ -23,6 +25,8 @@ export class Volume implements BlockDevice {
   readonly admission = new Admission();
   /** In front of requests that name a vid, which must not be answered by another point than the vid's. */
   readonly vidDoor = new Admission();
+  /** Lets requests in front of the doors, at the disk's rate. None for what is not a disk of its own. */
+  readonly limiter: RequestLimiter | undefined;
   readonly #history: History;
   /** Held by writes of parts of blocks, which read and write the whole block. */
   readonly #partial = new RangeLock();
@@ -30,9 +34,13 @@ export class Volume implements BlockDevice {
   transferredBytes = 0;
   #gone: KelpieError | undefined;
 
-  constructor(settings: { name: string }, components: { tip: Tip; history: History }) {
+  constructor(
+    settings: { name: string },
+    components: { tip: Tip; history: History; limiter?: RequestLimiter },
+  ) {
     this.name = settings.name;
     this.tip = components.tip;
+    this.limiter = components.limiter;
     this.#history = components.history;
   }
 
@@ -47,7 +55,7 @@ export class Volume implements BlockDevice {
 
   read(target: Uint8Array, offset: number): Completion<void> {
     this.transferredBytes += target.length;
-    return this.#admit(() => {
+    return this.#limited(target.length, () => {
       return readBytes((blocks, first) => this.tip.read(blocks, first), target, offset);
     });
   }
@@ -57,17 +65,18 @@ export class Volume implements BlockDevice {
     offset: number,
     options: WriteOptions = {},
   ): Completion<void> {
-    return this.#admit(() => this.#durably(this.#write(chunks, offset), options));
+    const length = this.limiter?.limits === undefined ? 0 : lengthOf(chunks);
+    return this.#limited(length, () => this.#durably(this.#write(chunks, offset), options));
   }
 
   zero(offset: number, length: number, options: ZeroOptions = {}): Completion<void> {
     const kind = options.keepAllocated === true ? "zero" : "hole";
-    return this.#admit(() => this.#durably(this.#zero(offset, length, kind), options));
+    return this.#limited(0, () => this.#durably(this.#zero(offset, length, kind), options));
   }
 
   /** Whole blocks only: what is left of a block at either end stays as it is. */
   trim(offset: number, length: number, options: WriteOptions = {}): Completion<void> {
-    return this.#admit(() => {
+    return this.#limited(0, () => {
       const start = Math.ceil(offset / blockBytes) * blockBytes;
       // The last block of a disk may be a part of one.
       const end = offset + length === this.sizeBytes ? this.#endOfBlocks : offset + length;
@@ -119,6 +128,15 @@ export class Volume implements BlockDevice {
       await this.tip.forgetBeyondEnd(untilBytes);
       await this.tip.flush();
     });
+  }
+
+  /**
+   * At the disk's rate, if it has one. What waits for it is not under way: a rollback does not wait for it. A
+   * flush has nothing to wait for, because it is for what was answered.
+   */
+  #limited(bytes: number, request: () => Completion<void>): Completion<void> {
+    const wait = this.limiter?.admit(bytes);
+    return wait === undefined ? this.#admit(request) : wait.then(() => this.#admit(request));
   }
 
   #admit<T>(request: () => Completion<T>): Completion<T> {

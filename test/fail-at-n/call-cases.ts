@@ -31,6 +31,9 @@ export const callCases: Record<CallName, readonly CallCase[]> = {
       check: (before, after) => added(before, after, [/^e#1 working {2}65536 B holds nothing$/]),
     },
   ],
+  "vdi.setQos": [
+    { run: (world) => world.call("vdi.setQos", { name: w, qos: { opsPerSecond: 1_000_000 } }) },
+  ],
   "vdi.list": [{ run: (world) => world.call("vdi.list", {}) }],
   "vdi.discarded": [{ run: (world) => world.call("vdi.discarded", {}) }],
   "vdi.info": [{ run: (world) => world.call("vdi.info", { name: w, snapshot: "one" }) }],

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   existsSync,
   mkdirSync,
@@ -9,6 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -38,6 +40,16 @@ function example(name: string): string {
   const found = readmeExample(name);
   assert.ok(found !== undefined, `README.md has no example "${name}"`);
   return found;
+}
+
+/** The example's own may be somebody's. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
 }
 
 /** Runs a script in the directory, as typed; says what it printed. */
@@ -185,6 +197,14 @@ describe("README.md, from top to bottom", () => {
 
   test("the check finds nothing wrong", () => {
     assert.match(sh(example("check")), /no damage/);
+  });
+
+  test("certificates are made, and a server with them is looked at in TLS", {
+    skip: noNbdinfo,
+  }, async () => {
+    const port = await freePort();
+    const said = sh(example("tls").replaceAll("10810", String(port)));
+    assert.match(said, /protocol: .*TLS/);
   });
 
   test("the library example says what it did", () => {
