@@ -31,10 +31,10 @@ export const mapMutants: Mutant[] = [
     name: "a trim of parts of blocks takes the first block whole",
     file: "src/vdi/volume.ts",
     find:
-      "    return this.#admit(() => {\n" +
+      "    return this.#limited(0, () => {\n" +
       "      const start = Math.ceil(offset / blockBytes) * blockBytes;",
     replace:
-      "    return this.#admit(() => {\n" +
+      "    return this.#limited(0, () => {\n" +
       "      const start = Math.floor(offset / blockBytes) * blockBytes;",
     why: "rounding the wrong way",
   },
