@@ -26,7 +26,7 @@ export interface OpenStoreOptions {
   create?: boolean;
   /** How long, and for which share of the space, what a rollback or delete set aside is kept. */
   keepDiscarded?: KeepDiscarded;
-  /** For maps, in bytes. Default: 256 MiB. */
+  /** For maps, in bytes. Default: 128 MiB. */
   mapBytesMax?: number;
 }
 

@@ -230,14 +230,8 @@ async function cut(
   for (const piece of pieces) {
     const handle = found.get(piece.number)?.handle;
     if (handle === undefined) continue;
-    const isLast = piece === pieces.at(-1);
-    const sealed = await readSeal(handle, { log: start.log, segment: piece.number });
-    if (isLast && sealed?.endUnits !== piece.endUnits) {
-      if (piece.fileBytes > piece.endUnits * unitBytes) {
-        await handle.truncate(piece.endUnits * unitBytes);
-        piece.fileBytes = piece.endUnits * unitBytes;
-      }
-    }
+    if (piece === pieces.at(-1)) await cutTail(handle, start.log, piece);
+    else if (isSynced(start, piece, synced)) continue;
     await writeAgain(handle, unsyncedUnits(start, piece, synced));
     // Durability: acknowledged writes may so far be in the page cache only, and the next log begins.
     await handle.sync();
@@ -247,6 +241,20 @@ async function cut(
     const someKey = segmentKey(start.log, 0);
     await files.syncDirectory(parentOf(pathOf(backend, someKey)));
   }
+}
+
+/** What stands behind the last whole batch goes, unless it is the segment's seal. */
+async function cutTail(handle: FileHandle, log: number, piece: LogPiece): Promise<void> {
+  const sealed = await readSeal(handle, { log, segment: piece.number });
+  const bytes = piece.endUnits * unitBytes;
+  if (sealed?.endUnits === piece.endUnits || piece.fileBytes <= bytes) return;
+  await handle.truncate(bytes);
+  piece.fileBytes = bytes;
+}
+
+function isSynced(start: LogStart, piece: LogPiece, synced: Place): boolean {
+  const { from, to } = unsyncedUnits(start, piece, synced);
+  return from >= to;
 }
 
 /** What of a piece nothing says was synced, in units. */

@@ -1,7 +1,7 @@
 import { KelpieError } from "../base/errors.ts";
 import type { Host } from "../host/host.ts";
 import type { Backend } from "./backend/backend.ts";
-import { entryKind, entryOfWords } from "./formats/batch.ts";
+import { entryKind, entryWords, readEntry } from "./formats/batch.ts";
 import { type CatalogRecord, decodeCatalogRecord } from "./formats/catalog-record.ts";
 import { assertSound, type Checkpoint, decodeCheckpoint } from "./formats/checkpoint.ts";
 import { chunkBlocks } from "./formats/map-node.ts";
@@ -219,23 +219,24 @@ async function replayPiece(
   segment.endUnits = piece.endUnits;
   segment.bytes = piece.fileBytes;
   const { entries, crcs } = piece.summary;
-  const count = entries.length / 4;
-  let crcAt = 0;
+  const { segments } = state;
+  const count = entries.length / entryWords;
+  // There may be millions of entries: one object for all of them.
+  const entry = { kind: 0, block: 0, count: 0, position: 0, crcs };
+  const place = { segment, position: 0, crcsFrom: 0, segments };
+  let crcsFrom = 0;
   for (let index = 0; index < count; index++) {
-    const entry = entryOfWords(entries, index);
+    readEntry(entries, index, entry);
     const loading = ensureLoaded(point.map, entry);
     if (loading !== undefined) await loading;
     if (entry.kind === entryKind.data) {
-      const operation = {
-        block: entry.block,
-        count: entry.count,
-        crcs: crcs.subarray(crcAt, crcAt + entry.count),
-      };
-      crcAt += entry.count;
-      applyData(point, operation, { segment, position: entry.position, segments: state.segments });
+      place.position = entry.position;
+      place.crcsFrom = crcsFrom;
+      crcsFrom += entry.count;
+      applyData(point, entry, place);
     } else {
       const id = entry.kind === entryKind.zero ? zeroId : holeId;
-      applyZeros(point, entry, { id, segments: state.segments });
+      applyZeros(point, entry, { id, segments });
     }
   }
   return count;

@@ -79,7 +79,7 @@ export interface StoreComponents {
 
 const defaultSegmentBytes = 64 * 2 ** 20;
 const defaultSyncBytes = 8 * 2 ** 20;
-const defaultMapBytes = 256 * 2 ** 20;
+const defaultMapBytes = 128 * 2 ** 20;
 
 /**
  * A log-structured store: block ranges of numbered points in, durable bytes out. It knows points and maps,

@@ -186,7 +186,8 @@ export class Tip implements LogSink {
 
   apply(operation: AppendOperation, segment: Segment, position: number): void {
     if (operation.kind === entryKind.data) {
-      applyData(this.point, operation, { segment, position, segments: this.#components.segments });
+      const { segments } = this.#components;
+      applyData(this.point, operation, { segment, position, crcsFrom: 0, segments });
     } else {
       const id = operation.kind === entryKind.zero ? zeroId : holeId;
       applyZeros(this.point, operation, { id, segments: this.#components.segments });
@@ -205,6 +206,8 @@ interface DataPlace {
   segment: Segment;
   /** Of the first block, in units. */
   position: number;
+  /** Where the operation's checksums begin. */
+  crcsFrom: number;
   segments: SegmentTable;
 }
 
@@ -214,7 +217,7 @@ export function applyData(
   operation: { block: number; count: number; crcs: Uint32Array },
   place: DataPlace,
 ): void {
-  const { segment, segments } = place;
+  const { segment, segments, crcsFrom } = place;
   const { block: first, count, crcs } = operation;
   for (let done = 0; done < count; ) {
     const block = first + done;
@@ -228,7 +231,7 @@ export function applyData(
       if (old !== holeId) releaseBlock(point, old, segments);
       words[at] = segment.id;
       words[positionsAt + at] = place.position + (done + index) * blockUnits;
-      words[crcsAt + at] = crcs[done + index] as number;
+      words[crcsAt + at] = crcs[crcsFrom + done + index] as number;
     }
     markDirty(chunk, slot, run);
     done += run;

@@ -62,11 +62,9 @@ export class ServerProcess implements AsyncDisposable {
     // The default port belongs to whoever comes first.
     const sheepdog = args.includes("--sheepdog") ? [] : ["--sheepdog", "127.0.0.1:0"];
     const listen = [...nbd, ...sheepdog];
-    const child = spawn(
-      process.execPath,
-      [program, "serve", "--store", store, "--json", ...listen, ...args],
-      { stdio: ["ignore", "pipe", "pipe"] },
-    );
+    const child = spawn(program, ["serve", "--store", store, "--json", ...listen, ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     const ended = endOf(child);
     let stdout = "";
     const listening = new Promise<string>((resolve) => {

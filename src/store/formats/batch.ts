@@ -173,18 +173,27 @@ export function batchTables(bytes: Buffer, header: BatchHeader): { entries: Buff
 }
 
 /** Words of an entry as they stand in summaries: low block, high block and kind, count, position. */
-export function entryOfWords(
-  words: Uint32Array,
-  index: number,
-): { kind: number; block: number; count: number; position: number } {
+export interface PlacedEntry extends Omit<BatchEntry, "kind"> {
+  /** Whoever wrote it may have known others than we do. */
+  kind: number;
+  /** Where its first block stands, in units. */
+  position: number;
+}
+
+export function entryOfWords(words: Uint32Array, index: number): PlacedEntry {
+  const entry = { kind: 0, block: 0, count: 0, position: 0 };
+  readEntry(words, index, entry);
+  return entry;
+}
+
+/** The same into an object that is there. */
+export function readEntry(words: Uint32Array, index: number, entry: PlacedEntry): void {
   const at = index * entryWords;
   const second = words[at + 1] as number;
-  return {
-    block: (second & 0xffff) * 0x100000000 + (words[at] as number),
-    kind: second >>> 16,
-    count: words[at + 2] as number,
-    position: words[at + 3] as number,
-  };
+  entry.kind = second >>> 16;
+  entry.block = (second & 0xffff) * 0x100000000 + (words[at] as number);
+  entry.count = words[at + 2] as number;
+  entry.position = words[at + 3] as number;
 }
 
 function writeEntry(target: Buffer, at: number, entry: BatchEntry, position: number): void {

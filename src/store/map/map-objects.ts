@@ -102,7 +102,8 @@ export class MapObjects implements MapReader {
       }
       const bytes = Buffer.allocUnsafe(end - start);
       this.reads++;
-      const read = await open.handle.read(bytes, start);
+      const isThere = open.handle.tryRead(bytes, start);
+      const read = isThere ? bytes.length : await open.handle.read(bytes, start);
       for (let index = first; index <= last; index++) {
         const { at, offset } = wanted[index] as { at: number; offset: number };
         into.nodes[at] = bytes.subarray(
