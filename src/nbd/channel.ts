@@ -82,10 +82,13 @@ export class Channel {
    */
   async startTls(upgrade: TlsUpgrade, invitation: Uint8Array): Promise<TlsPeer> {
     assert(this.#receiver === undefined, "TLS begins in the handshake");
-    this.queue.skip(this.queue.byteLength);
-    this.#resume();
     if (invitation.length > 0) this.send(invitation);
-    return await this.connection.startTls(upgrade);
+    const upgraded = this.connection.startTls(upgrade);
+    // Only now does nothing more come in the clear: a connection may hold some back while it is paused.
+    this.queue.skip(this.queue.byteLength);
+    const peer = await upgraded;
+    this.#resume();
+    return peer;
   }
 
   /** Gives the bytes that are there, and all that follow, to the receiver. */
