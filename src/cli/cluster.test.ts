@@ -8,6 +8,8 @@ import { FakeStore } from "../../test/support/fake-control.ts";
 import { OriginalSheep } from "../../test/support/sheep/original-sheep.ts";
 import { SheepServer } from "../../test/support/sheep/sheep-server.ts";
 import { createNodeHost } from "../host/node/node-host.ts";
+import { result } from "../sheepdog/results.ts";
+import { opcode } from "../sheepdog/wire-opcodes.ts";
 import { openLocal } from "./local.ts";
 
 const host = createNodeHost({ logLevel: "silent" });
@@ -95,6 +97,18 @@ test("cluster format asks for force where there are disks, and says what it want
   for (const line of ["cluster format -c 0", "cluster format -c 3:1", "cluster format -z 12"]) {
     assert.equal((await kelpie(line)).exitCode, 64, line);
   }
+});
+
+test("cluster format wipes nothing that it could not look at, and formats what never was", async (t) => {
+  const { kelpie, server, sheep } = await world(t);
+  await kelpie("vdi create d 1G");
+  server.intercept = ({ prefix }) => (prefix.opcode === opcode.readObject ? result.io : undefined);
+  assert.equal((await kelpie("cluster format")).exitCode, 2);
+  assert.equal(sheep.inUse.size, 1);
+  const isAsked = (code: number) => code === opcode.readVdis || code === opcode.readDeletedVdis;
+  server.intercept = ({ prefix }) => (isAsked(prefix.opcode) ? result.waitForFormat : undefined);
+  assert.equal((await kelpie("cluster format")).exitCode, 0);
+  assert.equal(sheep.inUse.size, 0);
 });
 
 test("cluster shutdown stops it", async (t) => {

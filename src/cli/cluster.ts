@@ -7,7 +7,9 @@ import {
   readEpochs,
   shutDownCluster,
 } from "../sheepdog/client-cluster.ts";
+import { isRefused } from "../sheepdog/client-errors.ts";
 import { listPoints } from "../sheepdog/client-list.ts";
+import { result } from "../sheepdog/results.ts";
 import type { Cli } from "./command.ts";
 import { hostAndPort, withClient } from "./node.ts";
 import { formatTime } from "./text.ts";
@@ -105,7 +107,10 @@ function addFormat(parent: Command, cli: Cli): void {
       const blockSizeShift = parseShift(options.blockSizeShift);
       return withClient(cli, command, async (client, print) => {
         if (options.force !== true) {
-          const points = await listPoints(client).catch(() => []); // not formatted: none
+          const points = await listPoints(client).catch((error: unknown) => {
+            if (isRefused(error, result.waitForFormat)) return []; // nothing was ever there
+            throw error;
+          });
           if (points.length > 0) {
             const what = `disks and snapshots, ${points.length} in all`;
             throw new KelpieError("exists", `the cluster is not empty: ${what}`, {

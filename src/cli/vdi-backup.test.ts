@@ -6,7 +6,12 @@ import { type TestContext, test } from "node:test";
 import { SeededRandom } from "../../sim/random.ts";
 import { bytesOf, type CliResult, runCli } from "../../test/support/cli-run.ts";
 import { FakeStore } from "../../test/support/fake-control.ts";
+import { newVdi } from "../../test/support/memory-objects.ts";
+import { openLocalStore } from "../control/local-store.ts";
+import { createNodeHost } from "../host/node/node-host.ts";
 import { openLocal } from "./local.ts";
+
+const host = createNodeHost({ logLevel: "silent" });
 
 function world(t: TestContext) {
   const directory = mkdtempSync(join(tmpdir(), "kelpie-backup-"));
@@ -20,7 +25,7 @@ function world(t: TestContext) {
     assert.equal(exitCode, 0, `${line}: ${stderr}`);
     return stdoutBytes;
   };
-  return { kelpie, bytes };
+  return { kelpie, bytes, directory };
 }
 
 /** The numbers of a stream's records: index, offset, length. */
@@ -74,6 +79,23 @@ test("a backup has the records of dog, trimmed to sectors that differ; restore a
   await bytes("vdi write d 0", random.bytes(100));
   await bytes("vdi restore d -s one", change);
   assert.deepEqual(await bytes("vdi read d"), await bytes("vdi read d -s two"));
+});
+
+test("records count in objects of the size that the disk has for Sheepdog's clients", async (t) => {
+  const { bytes, kelpie, directory } = world(t);
+  await kelpie("vdi create x 1M");
+  const store = await openLocalStore({ directory }, { host });
+  for (const name of ["d", "e"]) {
+    const settings = { sizeBytes: 32 * 2 ** 20, blockSizeShift: 23 };
+    await store.sheepdog.objects.newVdi(newVdi(name, settings));
+  }
+  await store.close();
+  await bytes("vdi write d 8388608", new Uint8Array(512).fill(7));
+  await bytes("vdi snapshot d -s one");
+  const full = await bytes("vdi backup d -s one");
+  assert.deepEqual(recordsOf(full), [[1, 0, 512]]);
+  await bytes("vdi restore e", full);
+  assert.deepEqual(await bytes("vdi read e"), await bytes("vdi read d"));
 });
 
 test("what is no backup, or not all of one, or of a larger disk, is refused", async (t) => {

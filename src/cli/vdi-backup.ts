@@ -8,7 +8,6 @@ import {
   encodeRecordHeader,
   readBackup,
 } from "./backup-stream.ts";
-import { clusterStoreOf, openCluster } from "./cluster-store.ts";
 import type { Cli, GlobalOptions } from "./command.ts";
 import { overwrite, roundUp } from "./disk-io.ts";
 import { forEachInFlight, type Piece, pieceBytes } from "./pipeline.ts";
@@ -46,7 +45,7 @@ Examples:
       const to = checkSnapshot(options.snapshot);
       const from = options.from === undefined ? undefined : checkSnapshot(options.from);
       return cli.onStore(command, async (session) => {
-        const objectBytes = await objectBytesOf(cli, options.store, { name, snapshot: to });
+        const objectBytes = await objectBytesOf(session, { name, snapshot: to });
         await withDevice(session, exportNameOf(name, to), (newer) =>
           withBase(session, { name, from }, (older) =>
             backup(cli, { older, newer, objectBytes, since: from }),
@@ -84,7 +83,8 @@ Examples:
       const options = command.optsWithGlobals<RestoreOptions>();
       const base = options.snapshot === undefined ? undefined : checkSnapshot(options.snapshot);
       return cli.onStore(command, async (session, printer) => {
-        const objectBytes = await objectBytesOf(cli, options.store, { name, snapshot: base });
+        const point = base === undefined ? { name } : { name, snapshot: base };
+        const objectBytes = await objectBytesOf(session, point);
         if (base !== undefined) {
           await session.control.call("vdi.rollback", { names: [name], snapshot: base });
         }
@@ -99,22 +99,15 @@ Examples:
     });
 }
 
-/** Disks of Kelpie have none; then it is what the original's have if nobody chooses. */
+/** Of a disk that no client of Sheepdog ever asked for, and of the original's if nobody chooses. */
 const objectBytesDefault = 4 * 2 ** 20;
 
 async function objectBytesOf(
-  cli: Cli,
-  store: string | undefined,
-  point: { name: string; snapshot: string | undefined },
+  { control }: Session,
+  point: { name: string; snapshot?: string },
 ): Promise<number> {
-  const cluster = clusterStoreOf(cli.context, store);
-  if (cluster === undefined) return objectBytesDefault;
-  const opened = await openCluster(cli.context, cluster);
-  try {
-    return 2 ** (await opened.vdis.find(point.name, point.snapshot)).blockSizeShift;
-  } finally {
-    await opened.close();
-  }
+  const { sheepdog } = await control.call("vdi.info", point);
+  return sheepdog?.objectBytes ?? objectBytesDefault;
 }
 
 async function withBase<T>(

@@ -18,6 +18,7 @@ import { SheepdogClient } from "../sheepdog/client.ts";
 import { RemoteExports } from "../sheepdog/client-exports.ts";
 import { RemoteVdis } from "../sheepdog/client-vdis.ts";
 import { decodeInodeHeader, inodeEntriesAt } from "../sheepdog/wire-inode.ts";
+import { opcode } from "../sheepdog/wire-opcodes.ts";
 import { checkStore } from "../store/check.ts";
 import { openLocal } from "./local.ts";
 
@@ -205,6 +206,32 @@ test("a copy that was interrupted anywhere goes on where it was", async (t) => {
     await assertSame(parts, { from: "disk", to: name });
   }
 });
+
+test("a copy that was begun in one store is not gone on with in another of the same path", async (t) => {
+  const { vdis, kelpie, uri, server, settings, directory } = await world(t);
+  await vdis.create("disk", 8 * mebibyte);
+  const random = new SeededRandom(3);
+  await vdis.volumes.using("disk", (volume) => volume.write([random.bytes(8 * mebibyte)], 0));
+  const interrupt = new AbortController();
+  server.intercept = ({ prefix, header }) => {
+    if (prefix.opcode === opcode.readObject && isDataOid(header)) {
+      interrupt.abort(new Error("interrupted"));
+    }
+    return undefined;
+  };
+  const signal = interrupt.signal;
+  assert.equal((await runCli(["vdi", "copy", uri("disk")], { ...settings, signal })).exitCode, 130);
+  server.intercept = undefined;
+  rmSync(join(directory, "store"), { recursive: true });
+  await said(kelpie("vdi", "create", "disk", "8M"));
+  const { exitCode, stderr } = await kelpie("vdi", "copy", uri("disk"));
+  assert.equal(exitCode, 3);
+  assert.match(stderr, /there is a disk "disk" already/);
+});
+
+function isDataOid(header: Uint8Array): boolean {
+  return header[23] === 0;
+}
 
 test("--all keeps clones on what they stand on", async (t) => {
   const parts = await world(t);

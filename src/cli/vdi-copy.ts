@@ -8,7 +8,7 @@ import { clusterStoreOf, openCluster } from "./cluster-store.ts";
 import type { Cli, GlobalOptions } from "./command.ts";
 import { copyNotes } from "./copy-notes.ts";
 import { createProgressLine } from "./progress.ts";
-import { defaultStore, type Session } from "./session.ts";
+import type { Session } from "./session.ts";
 import { plural, printable } from "./text.ts";
 
 interface CopyOptions extends GlobalOptions {
@@ -42,7 +42,7 @@ Examples:
       return cli.onStore(
         command,
         async (session, printer) => {
-          const result = await copy(wanted, { cli, session, store: storeOf(cli, options.store) });
+          const result = await copy(wanted, { cli, session });
           await printer.print(result, () => describe(result));
           return 0;
         },
@@ -82,23 +82,21 @@ function refuseCluster(cli: Cli, store: string | undefined): void {
   throw new KelpieError("unsupported", `${cluster.url}: copies go into a store of Kelpie's`);
 }
 
-function storeOf({ context }: Cli, store: string | undefined): string {
-  return store ?? context.env.KELPIE_STORE ?? defaultStore;
-}
-
 async function copy(
   wanted: Wanted,
-  { cli, session, store }: { cli: Cli; session: Session; store: string },
+  { cli, session }: { cli: Cli; session: Session },
 ): Promise<CopyResult> {
   const { url, from, to } = wanted;
   const { context } = cli;
+  // By its identity: of what is in another store of the same path, or name, nothing is ours.
+  const { id } = await session.control.call("store.info", {});
   const cluster = await openCluster(context, wanted);
   const line = createProgressLine(context, `copy ${printable(from ?? url)}`);
   const warnings: string[] = [];
   try {
     const { client } = cluster.vdis;
     const points = await pointsOf(await describePoints(client), from, url);
-    const notes = copyNotes(context, [url, from ?? "", store, to ?? ""]);
+    const notes = copyNotes(context, [url, from ?? "", id, to ?? ""]);
     const request = {
       points,
       nameOf: (name: string) => (name === from ? (to ?? name) : name),

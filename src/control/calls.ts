@@ -185,6 +185,7 @@ export const calls = {
       sheepdog: z
         .object({
           vid: z.number().int().positive(),
+          objectBytes: bytes,
           /** What such clients keep with it beside its data: the state of a machine. */
           besideBytes: bytes,
         })

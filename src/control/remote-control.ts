@@ -52,11 +52,13 @@ function queries({ vdis, entries, exports }: Parts): Partial<Handlers<CallName>>
       const entry = await entries.one(name, snapshot);
       const key = snapshot === undefined ? name : remoteAttachmentKey(name, entry.snapId);
       const points = await entries.list(name);
+      const { vid, blockSizeShift, vmStateBytes } = await vdis.find(name, snapshot);
       return {
         entry,
         clients: vdis.attachments.of(key).map((client) => ({ ...client })),
         snapshots: points.filter(({ kind }) => kind === "snapshot").length,
         discarded: [],
+        sheepdog: { vid, objectBytes: 2 ** blockSizeShift, besideBytes: vmStateBytes },
       };
     },
     "vdi.map": ({ name, snapshot, offset }) =>

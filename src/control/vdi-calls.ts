@@ -85,7 +85,8 @@ function sheepdogView({ registry, store }: ControlParts["vdis"], point: number) 
   if (entry === undefined) return {};
   const extra = extras.get(point);
   const blocks = extra === undefined ? 0 : store.point(extra).mappedBlocks;
-  return { sheepdog: { vid: entry.vid, besideBytes: blocks * blockBytes } };
+  const objectBytes = 2 ** entry.blockSizeShift;
+  return { sheepdog: { vid: entry.vid, objectBytes, besideBytes: blocks * blockBytes } };
 }
 
 function changes({

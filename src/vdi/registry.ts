@@ -138,6 +138,11 @@ export class VdiRegistry implements Registry {
     return this.#snapshots.get(point)?.name ?? this.#nameOfTip.get(point);
   }
 
+  /** Of the working VDI. */
+  nameOfTip(point: number): string | undefined {
+    return this.#nameOfTip.get(point);
+  }
+
   names(): string[] {
     return [...new Set([...this.working.keys(), ...this.#byName.keys()])].sort();
   }

@@ -2,6 +2,7 @@ import type { Completion } from "../../base/completion.ts";
 import { Mutex } from "../../base/mutex.ts";
 import { attributeBytes } from "../../sheepdog/wire-attribute.ts";
 import { inodeBytesMax } from "../../sheepdog/wire-inode.ts";
+import type { Point } from "../../store/point.ts";
 import type { SnapshotNote } from "../registry.ts";
 import type { Vdis } from "../vdis.ts";
 import { Attributes } from "./attributes.ts";
@@ -26,6 +27,7 @@ import {
   type VdiState,
 } from "./objects.ts";
 import { Owners } from "./owners.ts";
+import { UsedDisks } from "./used-disks.ts";
 import { VdiOperations } from "./vdi-operations.ts";
 import { VidResolver } from "./vid-resolver.ts";
 import { type Vid, vidCount } from "./vid-table.ts";
@@ -43,8 +45,7 @@ export class VdiObjects implements Objects {
   /** What the original orders over its whole cluster happens one after the other here too. */
   readonly #cluster = new Mutex();
   readonly #locking: boolean;
-  /** By client, the disks it is listed at, and what takes it off. */
-  readonly #attached = new Map<ObjectClient, Map<string, () => void>>();
+  readonly #used: UsedDisks;
 
   /** `locking`: also if the store was not formatted with it. */
   constructor(settings: { locking: boolean }, components: { vdis: Vdis }) {
@@ -64,6 +65,7 @@ export class VdiObjects implements Objects {
     this.#inodeWriter = new InodeWriter({ vdis, vids, reader, data, extra, cluster });
     this.#attributes = new Attributes({ vdis });
     this.#operations = new VdiOperations({ vdis, vids });
+    this.#used = new UsedDisks(vdis);
     this.#locking = settings.locking;
     vdis.vidLocks.isOn = this.locking;
   }
@@ -221,6 +223,7 @@ export class VdiObjects implements Objects {
       }
       const since = this.#vdis.registry.working.get(entry.name)?.snapId ?? 0;
       this.#vdis.vidLocks.take(key, options.client, { shared: options.shared, since });
+      if (key === entry.name) this.#used.has(options.client, entry.name);
       return infoOf(entry);
     });
   }
@@ -228,7 +231,9 @@ export class VdiObjects implements Objects {
   release(client: ObjectClient, vid: number): void {
     const { registry, vidLocks } = this.#vdis;
     const entry = registry.objects.vids.get(vid);
-    if (entry === undefined || vidLocks.release(this.#lockKey(entry), client)) return;
+    if (entry === undefined) return;
+    this.#used.leaves(client, entry.name);
+    if (vidLocks.release(this.#lockKey(entry), client)) return;
     const snapId = registry.snapshotAt(entry.point)?.snapId ?? Number.POSITIVE_INFINITY;
     vidLocks.releaseOld(entry.name, client, snapId);
   }
@@ -239,23 +244,26 @@ export class VdiObjects implements Objects {
 
   disconnected(client: ObjectClient): void {
     this.#vdis.vidLocks.disconnected(client);
-    for (const detach of this.#attached.get(client)?.values() ?? []) detach();
-    this.#attached.delete(client);
+    this.#used.disconnected(client);
   }
 
   used(client: ObjectClient, vid: number): void {
-    const entry = this.#vdis.registry.objects.vids.get(vid);
-    if (entry === undefined) return;
-    const key = this.#lockKey(entry);
-    this.#vdis.vidLocks.used(key, client);
-    if (key !== entry.name) return;
-    const disks = this.#attached.get(client) ?? new Map<string, () => void>();
-    this.#attached.set(client, disks);
-    if (disks.has(entry.name)) return;
-    const { peer } = client;
-    const attachment = { protocol: "sheepdog" as const, peer, readOnly: false };
-    const detach = this.#vdis.attachments.add(entry.name, { ...attachment, export: entry.name });
-    disks.set(entry.name, detach);
+    if (!this.#vdis.registry.objects.vids.has(vid)) return;
+    const { kind, entry, point } = this.#vids.resolve(vid);
+    if (kind === "tip") {
+      this.#vdis.vidLocks.used(entry.name, client);
+      this.#used.has(client, entry.name);
+    } else if (point !== undefined) this.#used.mayHave(client, () => this.#disksOn(point));
+  }
+
+  /** Working VDIs that stand on the point, or are it. */
+  *#disksOn(point: Point): Generator<string> {
+    const pending = [point];
+    for (let at = pending.pop(); at !== undefined; at = pending.pop()) {
+      const name = this.#vdis.registry.nameOfTip(at.id);
+      if (name !== undefined) yield name;
+      pending.push(...at.children);
+    }
   }
 
   async #ordered<T>(action: () => Promise<T>): Promise<T> {

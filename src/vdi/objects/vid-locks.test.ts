@@ -76,6 +76,49 @@ test("of several clients of one host, each keeps its own lock", async () => {
   await vdis.close();
 });
 
+test("what two disks stand on tells nothing about whose connection reads it", async () => {
+  const { vdis, objects, qemu } = await openLocking();
+  const { vid } = await objects.newVdi(newVdi("base"));
+  await objects.create(dataOf(vid, 0), { offset: 0, chunks: filled(1) });
+  await objects.newVdi(newVdi("base", { baseVid: vid, snapshot: true }));
+  for (const name of ["a", "b"]) await objects.newVdi(newVdi(name, { baseVid: vid }));
+  const one = await qemu("10.0.0.1", 100, "a");
+  const two = await qemu("10.0.0.1", 200, "b");
+  for (const { work } of [two, one]) objects.used(work, vid);
+  objects.disconnected(one.work);
+  await assert.rejects(qemu("10.0.0.1", 300, "b"), { refusal: "locked" });
+  await vdis.close();
+});
+
+test("a disk is in use by who reads what it stands on, until that is known to have another", async () => {
+  const { vdis, objects } = await openMemoryObjects();
+  const { vid } = await objects.newVdi(newVdi("a"));
+  await objects.create(dataOf(vid, 0), { offset: 0, chunks: filled(1) });
+  await vdis.snapshot(["a"], "s");
+  const { vid: tip } = await objects.lookup(select("a"));
+  const clone = await objects.newVdi(newVdi("b", { baseVid: vid }));
+  const [one, two] = [client("10.0.0.1", 100), client("10.0.0.1", 200)];
+  const users = () => ["a", "b"].map((name) => vdis.attachments.count(name));
+  for (const who of [one, two]) {
+    objects.connected(who);
+    objects.used(who, vid);
+  }
+  assert.deepEqual(users(), [2, 2]);
+  await assert.rejects(vdis.rollback(["a"], "s", true), { code: "busy" });
+  objects.used(one, tip);
+  objects.used(two, clone.vid);
+  objects.used(two, vid);
+  assert.deepEqual(users(), [1, 1]);
+  // A gateway has several disks, and says so.
+  await objects.lock(select("a"), { client: two, shared: false });
+  assert.deepEqual(users(), [2, 1]);
+  objects.release(two, tip);
+  assert.deepEqual(users(), [1, 1]);
+  for (const who of [one, two]) objects.disconnected(who);
+  assert.deepEqual(users(), [0, 0]);
+  await vdis.close();
+});
+
 test("a lock stays with the disk over snapshots, and is released by any of its vids", async () => {
   const { vdis, objects, qemu } = await openLocking();
   const { vid } = await objects.newVdi(newVdi("a"));

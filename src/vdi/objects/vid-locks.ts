@@ -107,7 +107,7 @@ export class VidLocks {
   /** For who opens the disk over another protocol. Throws "busy". */
   mustBeFree(name: string): void {
     const owner = this.ownerOf(name);
-    if (owner === undefined) return;
+    if (owner === undefined || !this.isOn) return;
     throw new KelpieError("busy", `disk "${name}" is locked by ${owner.peer}, over Sheepdog`, {
       remedy: "Stop that client first; `kelpie vdi lock break` breaks a lock.",
     });
@@ -126,12 +126,15 @@ export class VidLocks {
     }
   }
 
-  /** The connection works with this disk or snapshot: so it is not another's. */
-  used(key: string | number, client: ObjectClient): void {
+  /**
+   * The connection works with this working VDI: so it is not another's. Objects of a snapshot say nothing:
+   * every disk that stands on it has them.
+   */
+  used(name: string, client: ObjectClient): void {
     for (const [at, lock] of this.#locks) {
       for (const holder of lock.holders) {
         if (!holder.connections.has(client)) continue;
-        if (at !== key) {
+        if (at !== name) {
           // Not the last one, so that a lock is not lost by a guess.
           if (holder.connections.size > 1 && !holder.isKnown) holder.connections.delete(client);
         } else if (!holder.isKnown) {

@@ -49,6 +49,10 @@ export class VidTable {
     return this.#byVid.get(vid);
   }
 
+  has(vid: number): boolean {
+    return this.#byVid.has(vid);
+  }
+
   ofPoint(point: number): Vid | undefined {
     return this.#byPoint.get(point);
   }
