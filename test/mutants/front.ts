@@ -105,7 +105,7 @@ export const frontMutants: Mutant[] = [
     name: "the payload of a write is given back while the device has it",
     file: transmission,
     find: "      pending.payload = payload;\n",
-    replace: "      this.#release(payload);\n",
+    replace: "      this.#pump.release(payload);\n",
     why: "the device was given the bytes",
   },
   {
