@@ -137,7 +137,7 @@ test(
     const infos = infosOf(
       await client.option(option.info, info("disk", [name, description, blockSize, 99])),
     );
-    const sizes = { minimumBytes: 512, preferredBytes: 4096, payloadBytesMax: 32 * 2 ** 20 };
+    const sizes = { minimumBytes: 1, preferredBytes: 4096, payloadBytesMax: 32 * 2 ** 20 };
     assert.deepEqual(infos, [
       // has flags, flush, fua, trim, write zeroes, multi-conn, cache, fast zero
       { type: "export", sizeBytes, transmissionFlags: 0b1101_0110_1101 },

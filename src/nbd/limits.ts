@@ -3,8 +3,11 @@
  * mostly by tests.
  */
 
-/** Advertised minimum: Linux partitions and old guests work in sectors; less is served all the same. */
-export const blockMinimumBytes = 512;
+/**
+ * Advertised minimum. Of what is no multiple of it a client reads both ends first and then writes: QEMU saves
+ * memory in pieces of any size, and would ask three times for each.
+ */
+export const blockMinimumBytes = 1;
 /** Advertised preference: the unit in which Kelpie stores. */
 export const blockPreferredBytes = 4096;
 /** What the specification recommends, and what QEMU and libnbd never exceed. */

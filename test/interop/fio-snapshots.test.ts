@@ -16,8 +16,7 @@ const snapshotEveryMs = 1000;
 const mebibyte = 2 ** 20;
 
 /**
- * Sizes and offsets are multiples of a sector, so most writes are of parts of blocks: fio with
- * bs_unaligned is stopped by libnbd itself, because the server advertises 512 as its minimum. Of fio's
+ * Sizes and offsets are multiples of a sector, so most writes are of parts of blocks. Of fio's
  * modes that trim, the sequential one is the one that also writes and verifies.
  */
 const jobs = [
