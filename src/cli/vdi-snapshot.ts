@@ -6,29 +6,38 @@ import { exportNameOf } from "./session.ts";
 import { checkSnapshot } from "./snapshot-name.ts";
 import { plural, printable } from "./text.ts";
 
+interface SnapshotOptions {
+  snapshot?: string;
+  quiesce?: boolean;
+}
+
 export function addSnapshot(parent: Command, cli: Cli): void {
   parent
     .command("snapshot")
     .summary("freeze disks as they are now")
     .description(
       `Takes a snapshot. Several disks are frozen at the same moment, in one step. A disk that is being
-written is not stopped for it.`,
+written is not stopped for it: what a guest has only in its memory is not in the snapshot. With
+--quiesce it is: the agent in the guest of the disks' VM writes all of it out, and holds writes back
+until the snapshot is taken.`,
     )
     .argument("<name...>", "one disk, or several")
     .option("-s, --snapshot <tag>", "a tag for the snapshot; not a number, because numbers are ids")
+    .option("--quiesce", "with the VM's file systems frozen by the agent in its guest")
     .addHelpText(
       "after",
       `
 Examples:
   kelpie vdi snapshot disk1                    known by its id, 1, 2, 3 …
   kelpie vdi snapshot disk1 -s installed
-  kelpie vdi snapshot root data -s monday      both at the same moment`,
+  kelpie vdi snapshot root data -s monday      both at the same moment
+  kelpie vdi snapshot root data --quiesce      needs no repair when it is mounted`,
     )
-    .action((names: string[], options: { snapshot?: string }, command: Command) => {
-      const tag = options.snapshot;
+    .action((names: string[], options: SnapshotOptions, command: Command) => {
+      const { snapshot: tag, quiesce = false } = options;
       if (tag !== undefined) checkTag(tag);
       return cli.onStore(command, async ({ control }, printer) => {
-        const input = tag === undefined ? { names } : { names, tag };
+        const input = { names, quiesce, ...(tag === undefined ? {} : { tag }) };
         const entries = await control.call("vdi.snapshot", input);
         await printer.print(entries, () => entries.map(describeSnapshot).join("\n"));
         return 0;

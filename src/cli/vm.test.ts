@@ -4,6 +4,7 @@ import { bytesOf, type CliResult, runCli } from "../../test/support/cli-run.ts";
 import { FakeQemu } from "../../test/support/fake-qemu.ts";
 import { nbdSocket, VmWorld } from "../../test/support/vm-world.ts";
 import type { Processes } from "../host/processes.ts";
+import type { Terminal } from "./terminal.ts";
 
 const exports = { list: async () => [], open: () => assert.fail("no disk is opened") };
 
@@ -114,5 +115,103 @@ test("the console of a VM that has none says when there is one", async () => {
   const none = await cliOf(world)("vm console vm1", "x");
   assert.match(none.stderr, /the serial line of VM "vm1": .*\nThere is one when `kelpie vm run`/);
   assert.equal((await cliOf(world)("vm console vm9", "x")).exitCode, 5);
+  await world.close();
+});
+
+/** A person who types these, line by line or key by key. */
+function person(typed: readonly string[], seen: { completions: string[][] }): Terminal {
+  return {
+    async *keys() {
+      for (const keys of typed) yield Buffer.from(keys, "latin1");
+    },
+    release() {},
+    async *lines({ complete }) {
+      for (const line of typed) {
+        if (line.endsWith("\t")) seen.completions.push(await complete(line.slice(0, -1)));
+        else yield line;
+      }
+    },
+  };
+}
+
+test("Ctrl-] leaves the console; what stands before it is typed, what stands behind it is not", async () => {
+  const world = await VmWorld.attached();
+  let said = "";
+  await world.net.listen({ kind: "unix", path: "/store/vm/vm1/serial.sock" }, (connection) => {
+    connection.start({
+      data: (chunk) => {
+        said += Buffer.from(chunk).toString();
+        connection.release(chunk, chunk.length);
+      },
+      drain: () => {},
+      close: () => {},
+    });
+    connection.write([Buffer.from("login: ")]);
+  });
+  const keyboard = person(["ro", "ot\x1dnot this"], { completions: [] });
+  const store = { control: world.control, exports, close: async () => {} };
+  const console = runCli(["vm", "console", "vm1"], { store, keyboard, host: { net: world.net } });
+  const { exitCode, stdout } = await console;
+  assert.deepEqual([exitCode, said, stdout], [0, "root", "login: "]);
+  await world.close();
+});
+
+test("the monitor completes commands, what info tells, and tags; a failed line does not end it", async () => {
+  const world = await VmWorld.attached();
+  const help = "commit device -- x\nloadvm tag -- x\nsavevm [tag] -- x\nstop|s  -- x\n";
+  world.qemu.say = (line) => {
+    return line === "help" ? help : "info snapshots -- x\ninfo status -- x\n";
+  };
+  await world.control.call("vm.savevm", { name: "vm1", tag: "before" });
+  const seen = { completions: [] as string[][] };
+  const typed = ["sa\t", "s\t", "loadvm b\t", "info s\t", "loadvm nothing", "loadvm before", "q"];
+  const keyboard = person([...typed, "savevm late"], seen);
+  const store = { control: world.control, exports, close: async () => {} };
+  const result = await runCli(["vm", "monitor", "vm1"], { store, keyboard });
+  assert.deepEqual(seen.completions, [
+    ["savevm"],
+    ["s", "savevm", "stop"],
+    ["loadvm before"],
+    ["info snapshots", "info status"],
+  ]);
+  assert.match(result.stderr, /VM "vm1" has no snapshot "nothing"/);
+  assert.match(result.stdout, /^loaded snapshot 1 "before", /);
+  assert.equal(result.exitCode, 0);
+  assert.equal((await world.control.call("vm.snapshots", { name: "vm1" })).length, 1);
+  await world.close();
+});
+
+test("progress is drawn on the terminal, also when the result is JSON", async () => {
+  const world = await VmWorld.attached();
+  const store = { control: world.control, exports, close: async () => {} };
+  const settings = { store, terminal: true };
+  const saved = await runCli(["--json", "vm", "savevm", "vm1", "a"], settings);
+  const { snapshot, tookMs, pausedMs } = JSON.parse(saved.stdout);
+  assert.deepEqual([snapshot.tag, typeof tookMs, typeof pausedMs], ["a", "number", "number"]);
+  assert.match(saved.stderr, /\rsavevm vm1: 0 % of 256 MiB/);
+  assert.ok(saved.stderr.endsWith("\r\x1b[K"), "and removed");
+  const loaded = await runCli(["vm", "loadvm", "vm1", "a"], settings);
+  // What the memory is now is saved on the way.
+  assert.match(loaded.stderr, /\rloadvm vm1: 0 % of 256 MiB/);
+  const quiet = await runCli(["--json", "vm", "savevm", "vm1", "b"], { store });
+  assert.equal(quiet.stderr, "");
+  await world.close();
+});
+
+test("attach takes the agent's socket, and a snapshot with --quiesce uses it", async () => {
+  const world = await VmWorld.open();
+  const cli = cliOf(world);
+  await cli("vm attach vm1 --qmp unix:/run/vm1.qmp");
+  const missing = await cli("vdi snapshot root data -s s --quiesce");
+  assert.equal(missing.exitCode, 1);
+  assert.match(
+    missing.stderr,
+    /has its guest agent is not known\nkelpie vm attach vm1 --agent ADDR/,
+  );
+  await cli("vm attach vm1 --agent unix:/run/vm1.agent");
+  const taken = await cli("vdi snapshot root data -s s --quiesce");
+  assert.equal(taken.stdout, "root: snapshot #1 s\ndata: snapshot #1 s\n", taken.stderr);
+  assert.ok(world.agent.log.includes("guest-fsfreeze-freeze"));
+  assert.match((await cli("vm attach vm1 --agent off")).stderr, /--agent off: that is nowhere/);
   await world.close();
 });

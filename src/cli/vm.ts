@@ -1,7 +1,9 @@
+import { resolve } from "node:path";
 import type { Command } from "commander";
 import { KelpieError } from "../base/errors.ts";
 import { inSeconds, snapshotTable } from "../control/vm-commands.ts";
 import type { VmEntry, VmSnapshotEntry } from "../control/vm-shapes.ts";
+import type { Address } from "../host/net.ts";
 import { formatAddress, parseAddress } from "./addresses.ts";
 import type { Cli } from "./command.ts";
 import { createProgressLine } from "./progress.ts";
@@ -45,6 +47,7 @@ it the disk that its memory is saved in. Every drive that the guest can write mu
     )
     .argument("<name>", "a name for the VM")
     .option("--qmp <addr>", "its QMP monitor, unix:PATH or host:port; as before if left out")
+    .option("--agent <addr>", "its socket of the guest agent's port, for vdi snapshot --quiesce")
     .option(
       "--leave-out <drive>",
       "a drive that is neither saved nor rolled back; repeatable",
@@ -60,22 +63,29 @@ Example, of a QEMU started with -qmp unix:/run/vm7.qmp,server=on,wait=off:
     .action(
       (
         name: string,
-        options: { qmp?: string; leaveOut?: string[]; share?: boolean },
+        options: { qmp?: string; agent?: string; leaveOut?: string[]; share?: boolean },
         command: Command,
       ) =>
         cli.onStore(command, async ({ control }, printer) => {
-          const monitor = options.qmp === undefined ? undefined : parseAddress(options.qmp);
-          if (monitor === "off") throw new KelpieError("invalid", "--qmp off: that is nowhere");
+          const { qmp, agent, leaveOut = [], share = false } = options;
           const vm = await control.call("vm.attach", {
             name,
-            leaveOut: options.leaveOut ?? [],
-            share: options.share === true,
-            ...(monitor === undefined ? {} : { monitor }),
+            leaveOut,
+            share,
+            ...(qmp === undefined ? {} : { monitor: addressOf("--qmp", qmp) }),
+            ...(agent === undefined ? {} : { agent: addressOf("--agent", agent) }),
           });
           await printer.print(vm, () => `${name}: attached, with ${disksText(vm)}`);
           return 0;
         }),
     );
+}
+
+/** The server may run in another directory. */
+function addressOf(option: string, text: string): Address {
+  const address = parseAddress(text);
+  if (address === "off") throw new KelpieError("invalid", `${option} off: that is nowhere`);
+  return address.kind === "unix" ? { ...address, path: resolve(address.path) } : address;
 }
 
 function addVmList(parent: Command, cli: Cli): void {

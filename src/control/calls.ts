@@ -194,13 +194,15 @@ export const calls = {
   },
   /**
    * One snapshot of each, all at the same moment, in one step. `history`: it was taken elsewhere, and the
-   * disk is a copy of that one; its id must not be lower than the next one would be.
+   * disk is a copy of that one; its id must not be lower than the next one would be. `quiesce`: file systems
+   * of the VMs that have the disks are frozen meanwhile, by the agents in their guests.
    */
   "vdi.snapshot": {
     kind: "change",
     input: z.object({
       names: z.array(name).min(1),
       tag: z.string().optional(),
+      quiesce: z.boolean().default(false),
       history: z
         .object({
           snapId: z.number().int().positive(),

@@ -82,7 +82,8 @@ function changes({ vdis, entries }: Parts): Partial<Handlers<CallName>> {
       await vdis.create(name, sizeBytes);
       return await entries.one(name);
     },
-    "vdi.snapshot": async ({ names, tag, history }) => {
+    "vdi.snapshot": async ({ names, tag, history, quiesce }) => {
+      if (quiesce) throw unsupported("vdi.snapshot with file systems frozen", vdis.url);
       if (history !== undefined) throw unsupported("vdi.snapshot with a history", vdis.url);
       const name = onlyOne(names, "takes a snapshot of");
       const snapId = await vdis.snapshot(name, tag);

@@ -91,6 +91,7 @@ function sheepdogView({ registry, store }: ControlParts["vdis"], point: number) 
 
 function changes({
   vdis,
+  vms,
   objects,
   entries,
 }: ControlParts): Handlers<
@@ -113,14 +114,17 @@ function changes({
       await limitDisk(vdis, name, qos);
       return { qos };
     },
-    "vdi.snapshot": async ({ names, tag, history }) => {
+    "vdi.snapshot": async ({ names, tag, history, quiesce }) => {
       const vmState = history?.vmState;
       for (const name of vmState === undefined ? [] : names) {
         await describeVmState(objects, name, vmState as NonNullable<typeof vmState>);
       }
-      const snapIds = names.map((name) => history?.snapId ?? vdis.registry.find(name).snapId);
-      await vdis.snapshot(names, tag, history === undefined ? {} : { history });
-      return names.map((name, at) => entries.snapshot(name, `#${snapIds[at]}`));
+      const take = async () => {
+        const snapIds = names.map((name) => history?.snapId ?? vdis.registry.find(name).snapId);
+        await vdis.snapshot(names, tag, history === undefined ? {} : { history });
+        return names.map((name, at) => entries.snapshot(name, `#${snapIds[at]}`));
+      };
+      return quiesce ? await vms.quiesced(names, take) : await take();
     },
     "vdi.clone": async ({ source, snapshot, name }) => {
       await vdis.clone(source, snapshot, name);

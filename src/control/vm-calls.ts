@@ -43,9 +43,8 @@ export function vmCalls({ vdis, vms }: ControlParts): Handlers<VmCall> {
       await vms.create(name, { disks, launch, share });
       return await entry(name);
     },
-    "vm.attach": async ({ name, monitor, leaveOut, share, begin }) => {
-      const where = monitor === undefined ? {} : { monitor };
-      await vms.attach(name, { ...where, leaveOut, share, begin });
+    "vm.attach": async ({ name, ...request }) => {
+      await vms.attach(name, request);
       return await entry(name);
     },
     "vm.savevm": async ({ name, tag, replace }, { progress }) => {
@@ -81,13 +80,14 @@ export function vmCalls({ vdis, vms }: ControlParts): Handlers<VmCall> {
 }
 
 function entryOf(record: VmRecord, more: Pick<VmEntry, "state" | "directory" | "server">): VmEntry {
-  const { name, disks, leftOut, memory, monitor, launch, current, snapshots } = record;
+  const { name, disks, leftOut, memory, monitor, agent, launch, current, snapshots } = record;
   return {
     name,
     disks,
     leftOut,
     memory,
     monitor,
+    agent: agent ?? null,
     launch,
     snapshots: snapshots.length,
     current: snapshots.find(({ id }) => id === current)?.tag ?? null,

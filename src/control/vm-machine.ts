@@ -1,5 +1,7 @@
 import { KelpieError } from "../base/errors.ts";
-import type { Address } from "../host/net.ts";
+import type { Address, Net } from "../host/net.ts";
+import type { Timers } from "../host/timers.ts";
+import { connectAgent, type GuestAgent } from "../qmp/agent.ts";
 import type { Vdis } from "../vdi/vdis.ts";
 import type { VmPending, VmRecord, VmSnapshot } from "../vdi/vm-record.ts";
 import { type SortedDrives, sortDrives } from "./vm-drives.ts";
@@ -10,15 +12,17 @@ export class VmMachine {
   readonly name: string;
   readonly monitor: VmMonitor;
   readonly #vdis: Vdis;
+  readonly #host: { net: Net; timers: Timers };
   readonly #served: readonly Address[];
 
   constructor(
     settings: { name: string; served: readonly Address[] },
-    components: { vdis: Vdis; monitor: VmMonitor },
+    components: { vdis: Vdis; monitor: VmMonitor; host: { net: Net; timers: Timers } },
   ) {
     this.name = settings.name;
     this.#served = settings.served;
     this.#vdis = components.vdis;
+    this.#host = components.host;
     this.monitor = components.monitor;
   }
 
@@ -70,9 +74,28 @@ export class VmMachine {
     await this.forgetStates();
   }
 
+  /** Whoever opens it closes it. */
+  async openAgent(): Promise<GuestAgent> {
+    const { agent } = this.record;
+    if (agent !== undefined)
+      return await connectAgent({ address: agent, name: this.name }, this.#host);
+    throw new KelpieError(
+      "unsupported",
+      `where VM "${this.name}" has its guest agent is not known`,
+      {
+        remedy: `kelpie vm attach ${this.name} --agent ADDR says it: QEMU's socket of that port.`,
+      },
+    );
+  }
+
   /** What was begun is undone, but for what only had to go on. The guest runs if it had been running. */
   async finish(pending: VmPending, states: readonly string[]): Promise<void> {
     const { image, kind, wasRunning } = pending;
+    if (kind === "thaw") {
+      await this.#thaw();
+      await this.change({ pending: null });
+      return;
+    }
     const isThere = image !== null && states.includes(image);
     if (kind === "begin" && !isThere) {
       throw new KelpieError("corrupt", `the state that VM "${this.name}" begins with is gone`);
@@ -90,6 +113,15 @@ export class VmMachine {
     const wanted = new Set(this.record.snapshots.map(({ image }) => image));
     for (const { name } of await this.monitor.states()) {
       if (!wanted.has(name)) await this.monitor.deleteState(name);
+    }
+  }
+
+  async #thaw(): Promise<void> {
+    const agent = await this.openAgent();
+    try {
+      await agent.thaw();
+    } finally {
+      agent.close();
     }
   }
 

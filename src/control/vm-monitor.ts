@@ -93,6 +93,11 @@ export class VmMonitor {
     await this.#client.execute("stop", undefined, { timeoutMs: Number.POSITIVE_INFINITY });
   }
 
+  /** What it holds of the memory VDI's tables goes there, and is flushed; the guest must stand still. */
+  writeOut(): Promise<void> {
+    return this.pause();
+  }
+
   async resume(): Promise<void> {
     await this.#client.execute("cont");
   }
@@ -183,11 +188,9 @@ export class VmMonitor {
     return nodes.find(({ name }) => name === memoryNode)?.savedStates ?? [];
   }
 
-  /** Memory and devices, into the memory VDI; durable when it resolves. The guest must stand still. */
-  async saveState(state: string): Promise<void> {
-    await this.#run("snapshot-save", { tag: state, vmstate: memoryNode, devices: [memoryNode] });
-    // Durability: the state is safe before any record speaks of it.
-    await this.pause();
+  /** Memory and devices, into the memory VDI. The guest must stand still. */
+  saveState(state: string): Promise<void> {
+    return this.#run("snapshot-save", { tag: state, vmstate: memoryNode, devices: [memoryNode] });
   }
 
   /** Memory and devices become what was saved. When it fails they may be neither. */

@@ -5,16 +5,12 @@ import { checkTag } from "../vdi/names.ts";
 import type { Vdis } from "../vdi/vdis.ts";
 import type { VmPending, VmRecord, VmSnapshot } from "../vdi/vm-record.ts";
 import { StepError, step, type VmMachine } from "./vm-machine.ts";
-
-/** How long an operation took, and how long the guest stood still. */
-export interface Took {
-  tookMs: number;
-  pausedMs: number;
-}
+import type { MemoryMeter } from "./vm-progress.ts";
 
 export interface VmOperationComponents {
   vdis: Vdis;
   clock: Clock;
+  meter: MemoryMeter;
 }
 
 /**
@@ -26,24 +22,22 @@ export async function saveVm(
   machine: VmMachine,
   request: { tag: string | undefined; replace: boolean },
   components: VmOperationComponents,
-): Promise<{ id: number } & Took> {
-  const { vdis, clock } = components;
+): Promise<{ id: number; pausedMs: number }> {
+  const { vdis, clock, meter } = components;
   const { monitor, record } = machine;
   const tag = request.tag ?? freeTag(defaultTag(clock.nowMs()), vdis, record);
   const replaced = findReplaced(record, tag, request.replace);
   for (const name of record.disks) mustBeFree(vdis, name, { tag, replaced });
   const image = newImage(vdis);
   const { isRunning: wasRunning } = await monitor.mustStandStill();
-  await mustHaveRoom(machine, vdis);
-  const startMs = clock.monotonicMs();
+  meter.expect(await mustHaveRoom(machine, vdis));
   await machine.change({ pending: { kind: "save", image, wasRunning } });
-  let pausedAtMs = startMs;
+  const pausedAtMs = clock.monotonicMs();
   try {
-    await step("stopping the guest", () => {
-      pausedAtMs = clock.monotonicMs();
-      return monitor.pause();
-    });
+    await step("stopping the guest", () => monitor.pause());
     await step("saving the memory", () => monitor.saveState(image));
+    // Durability: the state is safe before any record speaks of it.
+    await step("making the saved memory durable", () => monitor.writeOut());
     const saved = await step("looking at the saved memory", async () => {
       const found = (await monitor.states()).find(({ name }) => name === image);
       if (found === undefined) throw new KelpieError("io", "QEMU does not have it");
@@ -87,8 +81,7 @@ export async function saveVm(
     throw await undone(machine, { operation: "savevm", error });
   }
   await goOn(machine, wasRunning);
-  const endMs = clock.monotonicMs();
-  return { id: record.nextId, tookMs: endMs - startMs, pausedMs: endMs - pausedAtMs };
+  return { id: record.nextId, pausedMs: clock.monotonicMs() - pausedAtMs };
 }
 
 /**
@@ -99,25 +92,23 @@ export async function loadVm(
   machine: VmMachine,
   snapshot: VmSnapshot,
   components: VmOperationComponents,
-): Promise<Took> {
-  const { vdis, clock } = components;
+): Promise<{ pausedMs: number }> {
+  const { vdis, clock, meter } = components;
   const { monitor, record } = machine;
   const targets = targetsOf(record, snapshot, vdis);
   if (!(await monitor.states()).some(({ name }) => name === snapshot.image)) {
     throw new KelpieError("corrupt", `the memory of snapshot "${snapshot.tag}" is gone`);
   }
   const { isRunning: wasRunning } = await monitor.mustStandStill();
-  await mustHaveRoom(machine, vdis);
+  meter.expect((await mustHaveRoom(machine, vdis)) + snapshot.memoryBytes);
   const before = newImage(vdis);
-  const startMs = clock.monotonicMs();
   await machine.change({ pending: { kind: "load", image: before, wasRunning } });
-  let pausedAtMs = startMs;
+  const pausedAtMs = clock.monotonicMs();
   try {
-    await step("stopping the guest", () => {
-      pausedAtMs = clock.monotonicMs();
-      return monitor.pause();
-    });
+    await step("stopping the guest", () => monitor.pause());
+    // Nothing of it needs to be durable: what loses it, power, takes the QEMU that it is of.
     await step("saving what the memory is now", () => monitor.saveState(before));
+    meter.expect(snapshot.memoryBytes);
     await step("loading the memory", () => monitor.loadState(snapshot.image));
     const resume: VmPending = { kind: "resume", image: null, wasRunning };
     await step("the rollback of the disks", () => {
@@ -129,8 +120,7 @@ export async function loadVm(
     throw await undone(machine, { operation: "loadvm", error });
   }
   await goOn(machine, wasRunning);
-  const endMs = clock.monotonicMs();
-  return { tookMs: endMs - startMs, pausedMs: endMs - pausedAtMs };
+  return { pausedMs: clock.monotonicMs() - pausedAtMs };
 }
 
 /** The record less a snapshot; what stood on it stands on what it stood on. */
@@ -218,14 +208,14 @@ function newImage(vdis: Vdis): string {
 /**
  * Before anything stands still for it. A state that ran out of space half-way would keep what it took, for
  * QEMU cannot give it back without writing, and the guest would find its disks full. Pages of zeros take
- * nothing, but how many there are only QEMU knows.
+ * nothing, but how many there are only QEMU knows. Says how much it may be.
  */
-async function mustHaveRoom({ monitor, name }: VmMachine, vdis: Vdis): Promise<void> {
+async function mustHaveRoom({ monitor, name }: VmMachine, vdis: Vdis): Promise<number> {
   const { space } = vdis.store;
   await space.check();
   const neededBytes = await monitor.memoryBytes();
   const freeBytes = Math.max(0, space.freeBytes - space.reserveBytes);
-  if (freeBytes >= neededBytes) return;
+  if (freeBytes >= neededBytes) return neededBytes;
   const sizes = `${formatSize(neededBytes)}, and the store has ${formatSize(freeBytes)} to give`;
   throw new KelpieError("no-space", `the memory of VM "${name}" may take up to ${sizes}`, {
     remedy: `Free space, or delete snapshots: kelpie vm snapshots ${name}.`,

@@ -51,6 +51,8 @@ export const vmEntry = z.object({
   /** The tag of the snapshot that it stands on. */
   current: z.string().nullable(),
   monitor: address,
+  /** Where QEMU has the guest agent's port; null if that is not known. */
+  agent: address.nullable(),
   launch: launch.nullable(),
   /** For the sockets of a VM that Kelpie starts. */
   directory: z.string(),
@@ -85,6 +87,8 @@ export const vmCallShapes = {
       name,
       /** As before if absent. */
       monitor: address.optional(),
+      /** The guest agent's port. As before if absent. */
+      agent: address.optional(),
       /** Drives, by node or device name, that are not Kelpie's and are not saved. */
       leaveOut: z.array(z.string()).default([]),
       share: z.boolean().default(false),

@@ -7,14 +7,16 @@ import type { VmLaunch, VmRecord, VmSnapshot } from "../vdi/vm-record.ts";
 import type { Progress } from "./calls.ts";
 import { findVmSnapshot, VmMachine } from "./vm-machine.ts";
 import { VmMonitor } from "./vm-monitor.ts";
-import { loadVm, saveVm, type Took, withoutSnapshot } from "./vm-save.ts";
+import { checkVmName, memoryOf, vmExists } from "./vm-names.ts";
+import { metered } from "./vm-progress.ts";
+import { vmSockets } from "./vm-qemu.ts";
+import { quiesced } from "./vm-quiesce.ts";
+import { loadVm, saveVm, type VmOperationComponents, withoutSnapshot } from "./vm-save.ts";
 
 /** A monitor that is asked how it is. */
 const glancePatienceMs = 1000;
 /** One that is to do something. It may be waiting for its disks' server, which is us. */
 const workPatienceMs = 30_000;
-/** Progress is looked at so often. */
-const progressMs = 100;
 /** After opening, VMs with something unfinished are tried so often until they answer. */
 const recoverAgainMs = 2000;
 /** A QEMU that ends is waited for, up to ten seconds. */
@@ -24,6 +26,12 @@ const endLooksMax = 200;
 const memoryVdiBytes = 2 ** 40;
 /** Of a Unix socket's path (unix(7)), less the longest name of one. */
 const directoryBytesMax = 107 - "/serial.sock".length;
+
+/** How long an operation took, and how long the guest stood still in that. */
+export interface Took {
+  tookMs: number;
+  pausedMs: number;
+}
 
 export interface VmsSettings {
   /** Where the store is: the VMs' sockets lie below it. */
@@ -98,17 +106,23 @@ export class Vms {
       if (before !== undefined) await this.#mustBeOff(before);
       const disks = [...(request.disks ?? before?.disks ?? [])];
       this.#mustBeFree(name, disks, share);
-      const monitor = await this.#makeDirectory(name);
+      const sockets = await this.#makeDirectory(name);
       const begins = before?.pending?.kind === "begin" ? before.pending : null;
-      const record: VmRecord = before ?? (await this.#newRecord(name, monitor));
-      await this.#put({ ...record, disks, monitor, launch, pending: begins });
+      const record = before ?? (await this.#newRecord(name, sockets.monitor));
+      await this.#put({ ...record, ...sockets, disks, launch, pending: begins });
     });
   }
 
   /** Takes over a QEMU that runs. */
   attach(
     name: string,
-    request: { monitor?: Address; leaveOut: readonly string[]; share: boolean; begin: boolean },
+    request: {
+      monitor?: Address | undefined;
+      agent?: Address | undefined;
+      leaveOut: readonly string[];
+      share: boolean;
+      begin: boolean;
+    },
   ): Promise<void> {
     checkVmName(name);
     return this.#locks.run([name], async () => {
@@ -119,12 +133,12 @@ export class Vms {
       const monitor = await this.#open({ name, monitor: address as Address }, workPatienceMs);
       try {
         monitor.mustBeNewEnough();
-        const settings = { name, served: this.#served };
-        const machine = new VmMachine(settings, { vdis: this.#vdis, monitor });
+        const machine = this.#machine(name, monitor);
         const { disks, leftOut } = await machine.drives(request.leaveOut);
         this.#mustBeFree(name, disks, request.share);
         const record = before ?? (await this.#newRecord(name, address as Address));
-        await this.#put({ ...record, monitor: address as Address, disks, leftOut });
+        const agent = request.agent ?? record.agent;
+        await this.#put({ ...record, monitor: address as Address, agent, disks, leftOut });
         // A VM that is on its way here has its disks when it has come; the rest is for then.
         if ((await monitor.status()).state === "inmigrate") return;
         try {
@@ -146,8 +160,8 @@ export class Vms {
     request: { tag: string | undefined; replace: boolean },
     progress?: (progress: Progress) => void,
   ): Promise<{ id: number } & Took> {
-    return this.#with(name, "savevm", (machine) =>
-      this.#watching(machine, progress, () => saveVm(machine, request, this.#components)),
+    return this.#with(name, { what: "savevm", progress }, (machine, components) =>
+      saveVm(machine, request, components),
     );
   }
 
@@ -156,12 +170,9 @@ export class Vms {
     selector: string,
     progress?: (progress: Progress) => void,
   ): Promise<{ id: number } & Took> {
-    return this.#with(name, "loadvm", async (machine) => {
+    return this.#with(name, { what: "loadvm", progress }, async (machine, components) => {
       const snapshot = findVmSnapshot(machine.record, selector);
-      const took = await this.#watching(machine, progress, () =>
-        loadVm(machine, snapshot, this.#components),
-      );
-      return { id: snapshot.id, ...took };
+      return { id: snapshot.id, ...(await loadVm(machine, snapshot, components)) };
     });
   }
 
@@ -188,7 +199,7 @@ export class Vms {
       const { registry } = this.#vdis;
       const record = registry.vms.find(name);
       const snapshot = findVmSnapshot(record, selector);
-      if (registry.vms.get(as) !== undefined) throw exists(as);
+      if (registry.vms.get(as) !== undefined) throw vmExists(as);
       if (record.launch === null) {
         throw new KelpieError("unsupported", `Kelpie did not start VM "${name}"`, {
           remedy:
@@ -200,11 +211,10 @@ export class Vms {
         point,
         name: `${as}-${disk}`,
       }));
-      const monitor = await this.#makeDirectory(as);
       const branched: VmRecord = {
         ...record,
+        ...(await this.#makeDirectory(as)),
         name: as,
-        monitor,
         disks,
         memory: memoryOf(as),
         snapshots: [],
@@ -259,21 +269,48 @@ export class Vms {
     });
   }
 
-  get #components() {
-    return { vdis: this.#vdis, clock: this.#host.clock };
+  /**
+   * Runs `action`, which snapshots the disks, while the guests that have them hold their file systems
+   * still. A VM that is off writes nothing anyway.
+   */
+  async quiesced<T>(disks: readonly string[], action: () => Promise<T>): Promise<T> {
+    const names = disks.flatMap((disk) => this.#usersOf(disk));
+    return await this.#locks.run(names, async () => {
+      let frozen = action;
+      for (const name of new Set(names)) {
+        if ((await this.stateOf(this.#vdis.registry.vms.find(name))) === "off") continue;
+        this.#mustBeServed(`quiescing VM "${name}"`);
+        const inner = frozen;
+        frozen = () => this.#settled(name, (machine) => quiesced(machine, inner));
+      }
+      try {
+        return await frozen();
+      } finally {
+        this.#recoverLater(names);
+      }
+    });
   }
 
   /** Something done with a VM's memory, and then what nobody needs any more thrown away. */
-  #with<T>(name: string, what: string, action: (machine: VmMachine) => Promise<T>): Promise<T> {
+  #with<T extends { pausedMs: number }>(
+    name: string,
+    { what, progress }: { what: string; progress: ((progress: Progress) => void) | undefined },
+    action: (machine: VmMachine, components: VmOperationComponents) => Promise<T>,
+  ): Promise<T & Took> {
+    const { clock, timers } = this.#host;
     return this.#locks.run([name], () => {
       this.#mustBeServed(`${what} ${name}`);
+      const startMs = clock.monotonicMs();
       return this.#settled(name, async (machine) => {
-        const done = await action(machine);
+        const volume = this.#vdis.volume(machine.record.memory);
+        const done = await metered({ volume, progress }, { timers }, (meter) =>
+          action(machine, { vdis: this.#vdis, clock, meter }),
+        );
         await machine.forgetStates().catch((error) => {
           // It is done all the same; the next operation begins with this.
           if (!isKelpieError(error)) throw error;
         });
-        return done;
+        return { ...done, tookMs: clock.monotonicMs() - startMs };
       });
     });
   }
@@ -283,8 +320,7 @@ export class Vms {
     const record = this.#vdis.registry.vms.find(name);
     const monitor = await this.#open(record, workPatienceMs);
     try {
-      const settings = { name, served: this.#served };
-      const machine = new VmMachine(settings, { vdis: this.#vdis, monitor });
+      const machine = this.#machine(name, monitor);
       await machine.settle();
       return await action(machine);
     } finally {
@@ -297,28 +333,16 @@ export class Vms {
     return VmMonitor.open({ name, monitor, patienceMs }, this.#host);
   }
 
-  /** Tells how much was written to the memory VDI: QEMU itself says nothing meanwhile. */
-  async #watching<T>(
-    { monitor, record }: VmMachine,
-    progress: ((progress: Progress) => void) | undefined,
-    action: () => Promise<T>,
-  ): Promise<T> {
-    if (progress === undefined) return await action();
-    const totalBytes = await monitor.memoryBytes();
-    const volume = this.#vdis.volume(record.memory);
-    const before = volume.transferredBytes;
-    let watching = true;
-    const look = (): void => {
-      if (!watching) return;
-      progress({ doneBytes: volume.transferredBytes - before, totalBytes });
-      this.#host.timers.after(progressMs, look);
-    };
-    look();
-    try {
-      return await action();
-    } finally {
-      watching = false;
-    }
+  #machine(name: string, monitor: VmMonitor): VmMachine {
+    const components = { vdis: this.#vdis, monitor, host: this.#host };
+    return new VmMachine({ name, served: this.#served }, components);
+  }
+
+  /** What one of these could not bring to an end is tried again in the background. */
+  #recoverLater(names: readonly string[]): void {
+    const { vms } = this.#vdis.registry;
+    if (this.#closed || !names.some((name) => (vms.get(name)?.pending ?? null) !== null)) return;
+    this.#recovering = this.#recovering.then(() => this.#recover());
   }
 
   async #recover(): Promise<void> {
@@ -411,7 +435,8 @@ export class Vms {
     }
   }
 
-  async #makeDirectory(name: string): Promise<Address> {
+  /** For a VM that Kelpie starts. */
+  async #makeDirectory(name: string): Promise<{ monitor: Address; agent: Address }> {
     const directory = this.directoryOf(name);
     if (Buffer.byteLength(directory) > directoryBytesMax) {
       throw new KelpieError(
@@ -421,7 +446,8 @@ export class Vms {
       );
     }
     await this.#host.files.makeDirectory(directory, 0o700);
-    return { kind: "unix", path: `${directory}/qmp.sock` };
+    const socket = (file: string): Address => ({ kind: "unix", path: `${directory}/${file}` });
+    return { monitor: socket(vmSockets.monitor), agent: socket(vmSockets.agent) };
   }
 
   #mustBeServed(what: string): void {
@@ -439,6 +465,15 @@ export class Vms {
     });
   }
 
+  #usersOf(disk: string): string[] {
+    this.#vdis.registry.find(disk);
+    const users = this.#vdis.registry.vms.all().filter(({ disks }) => disks.includes(disk));
+    if (users.length > 0) return users.map(({ name }) => name);
+    throw new KelpieError("invalid", `disk "${disk}" is no VM's: who has it cannot be asked`, {
+      remedy: "A VM is one that `kelpie vm run` has started or `kelpie vm attach` has taken over.",
+    });
+  }
+
   /** A disk is one VM's, or two of them write over each other. */
   #mustBeFree(name: string, disks: readonly string[], share: boolean): void {
     for (const disk of disks) {
@@ -452,20 +487,4 @@ export class Vms {
       });
     }
   }
-}
-
-function memoryOf(vm: string): string {
-  return `${vm}.memory`;
-}
-
-function exists(name: string): KelpieError {
-  return new KelpieError("exists", `there is a VM "${name}" already`);
-}
-
-/** It is a directory's name, and a part of disks' names. */
-function checkVmName(name: string): void {
-  if (/^[\p{L}\p{N}][\p{L}\p{N}._-]{0,62}$/u.test(name)) return;
-  throw new KelpieError("invalid", `"${name}" cannot be a VM's name`, {
-    remedy: "Letters, digits, '.', '_' and '-', 63 at most.",
-  });
 }

@@ -31,9 +31,10 @@ const vmSnapshot = z.strictObject({
  * load    `image` is what the memory was before, and the disks are still as they were
  * resume  all is done but that the guest runs on
  * begin   a VM that was just branched off: its memory comes from `image`
+ * thaw    the guest's file systems may be frozen
  */
 const pending = z.strictObject({
-  kind: z.enum(["save", "load", "resume", "begin"]),
+  kind: z.enum(["save", "load", "resume", "begin", "thaw"]),
   image: z.string().nullable(),
   wasRunning: z.boolean(),
 });
@@ -53,6 +54,8 @@ const launch = z.strictObject({
 export const vmRecord = z.strictObject({
   name,
   monitor: address,
+  /** Where QEMU has the guest agent's port, if it is known. */
+  agent: address.optional(),
   /** Its disks, in the order in which it has them. */
   disks: z.array(name),
   /** Drives of its QEMU that are not Kelpie's and are left out on purpose. */

@@ -1,5 +1,6 @@
 import type { CliContext, LocalStore, OpenLocalOptions, Output } from "../../src/cli/context.ts";
 import { run } from "../../src/cli/program.ts";
+import type { Terminal } from "../../src/cli/terminal.ts";
 import type { Host } from "../../src/host/host.ts";
 import { silentLog } from "../../src/host/log.ts";
 import { createNodeHost } from "../../src/host/node/node-host.ts";
@@ -18,6 +19,8 @@ export interface CliSettings {
   stdin?: AsyncIterable<Uint8Array>;
   signal?: AbortSignal;
   terminal?: boolean;
+  /** What a person types on, who sits at the terminal. */
+  keyboard?: Terminal;
   /** In place of opening `store`. */
   openLocal?: (url: string, options: OpenLocalOptions) => Promise<LocalStore>;
   /** Parts of the outside world to replace. */
@@ -41,6 +44,7 @@ export async function runCli(argv: readonly string[], settings: CliSettings): Pr
     signal: settings.signal ?? new AbortController().signal,
     version: "0.0.0-test",
     pid: 4711,
+    terminal: settings.keyboard,
     openLocal: settings.openLocal ?? (async () => settings.store),
   };
   const exitCode = await run(argv, context);

@@ -39,6 +39,8 @@ export class FakeQemu {
   /** Says what an answer shall be instead; undefined for the usual one. "hang" never answers. */
   intercept: (command: string, input: Record<string, unknown>) => Interception = () => undefined;
   greeting = true;
+  /** What its monitor for people prints. */
+  say: (line: string) => string = (line) => `you said ${line}\r\n`;
   /** What is in files that were formatted; it outlives the process. */
   readonly formatted: Map<string, FakeImage[]>;
   readonly #jobs = new Map<string, { type: string; status: string; error?: string }>();
@@ -174,7 +176,7 @@ export class FakeQemu {
         this.#jobs.delete(String(input.id));
         return;
       case "human-monitor-command":
-        return `you said ${String(input["command-line"])}\r\n`;
+        return this.say(String(input["command-line"]));
       case "quit":
         this.onQuit();
         queueMicrotask(() => this.vanish());

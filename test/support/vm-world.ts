@@ -8,11 +8,13 @@ import { openDirectoryBackend } from "../../src/store/backend/directory.ts";
 import { checkStore } from "../../src/store/check.ts";
 import { VdiObjects } from "../../src/vdi/objects/vdi-objects.ts";
 import { Vdis } from "../../src/vdi/vdis.ts";
+import { FakeAgent } from "./fake-agent.ts";
 import { FakeQemu } from "./fake-qemu.ts";
 import { MemoryNet } from "./memory-net.ts";
 import { byteAt, filled } from "./memory-vdis.ts";
 
 export const monitor = { kind: "unix", path: "/run/vm1.qmp" } as const;
+export const agentSocket = { kind: "unix", path: "/run/vm1.agent" } as const;
 export const nbdSocket = { kind: "unix", path: "/store/nbd.sock" } as const;
 const diskBytes = 2 ** 20;
 
@@ -31,17 +33,20 @@ export class VmWorld {
   readonly host: MemoryHost;
   readonly net: MemoryNet;
   readonly qemu: FakeQemu;
+  /** In the guest of "vm1", when it is attached with `agentSocket`. */
+  readonly agent: FakeAgent;
 
   /** With VM "vm1" attached. */
   static async attached(): Promise<VmWorld> {
     const world = await VmWorld.open();
-    await world.control.call("vm.attach", { name: "vm1", monitor });
+    await world.control.call("vm.attach", { name: "vm1", monitor, agent: agentSocket });
     return world;
   }
 
   static async open(left?: {
     files: MemoryFiles;
     qemu: FakeQemu;
+    agent?: FakeAgent;
     net: MemoryNet;
   }): Promise<VmWorld> {
     const host = createMemoryHost(left === undefined ? { seed: 1 } : { seed: 2, ...left });
@@ -50,7 +55,8 @@ export class VmWorld {
     const vdis = await Vdis.open(settings, { host, backend });
     const net = left?.net ?? new MemoryNet();
     const qemu = left?.qemu ?? new FakeQemu();
-    const world = new VmWorld({ vdis, host, net, qemu });
+    const agent = left?.agent ?? new FakeAgent();
+    const world = new VmWorld({ vdis, host, net, qemu, agent });
     if (left === undefined) {
       for (const name of ["root", "data"]) {
         await vdis.create(name, diskBytes);
@@ -58,6 +64,7 @@ export class VmWorld {
         qemu.nodes.set(`node-${name}`, { driver: "nbd", file, isDrive: true });
       }
       await qemu.listen(net, monitor);
+      await agent.listen(net, agentSocket);
       await world.guest("fresh", 1);
     }
     for (const name of ["root", "data"]) world.connectDisk(name);
@@ -69,7 +76,14 @@ export class VmWorld {
     return world;
   }
 
-  private constructor(parts: { vdis: Vdis; host: MemoryHost; net: MemoryNet; qemu: FakeQemu }) {
+  private constructor(parts: {
+    vdis: Vdis;
+    host: MemoryHost;
+    net: MemoryNet;
+    qemu: FakeQemu;
+    agent: FakeAgent;
+  }) {
+    this.agent = parts.agent;
     this.vdis = parts.vdis;
     this.host = parts.host;
     this.net = parts.net;
