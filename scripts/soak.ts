@@ -14,6 +14,8 @@ const longOnes = [
   "test/fuzz",
   "test/store",
   "test/interop/fio-snapshots",
+  "test/vm/random",
+  "test/vm/savevm",
 ];
 const tests = [
   join(import.meta.dirname, "test.ts"),

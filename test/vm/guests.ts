@@ -18,14 +18,25 @@ export function requireGuest(): string | false {
   return reason;
 }
 
+/** Whether that guest can be had with QEMU's guest agent in it. */
+export function requireAgent(): string | false {
+  if (existsSync(join(guestDirectory, "initrd-agent"))) return false;
+  const reason = "there is no Linux guest with an agent; examples/guest/build says what it lacks";
+  if (process.env.KELPIE_REQUIRE_TOOLS === "1") throw new Error(reason);
+  return reason;
+}
+
 /** KVM is not the same everywhere; TCG is. */
 const everywhere = ["-accel", "tcg", "-nic", "none", "-vga", "none"];
 
-export const linuxArguments = [
-  ...everywhere,
-  ...["-kernel", join(guestDirectory, "vmlinuz"), "-initrd", join(guestDirectory, "initrd")],
-  ...["-append", "console=ttyS0 quiet"],
-];
+/** QEMU's arguments for the Linux guest; "initrd-agent" is the one with an agent in it. */
+export function linuxArguments(initrd: "initrd" | "initrd-agent" = "initrd"): string[] {
+  return [
+    ...everywhere,
+    ...["-kernel", join(guestDirectory, "vmlinuz"), "-initrd", join(guestDirectory, initrd)],
+    ...["-append", "console=ttyS0 quiet"],
+  ];
+}
 
 /** Ends every line that is typed: the guest says how the command ended. */
 const typedEnd = '; echo "[$?]"\n';

@@ -5,13 +5,10 @@ import type { VmSnapshotEntry } from "../../src/control/vm-shapes.ts";
 import { bytesOf, runCli } from "../support/cli-run.ts";
 import { FakeStore } from "../support/fake-control.ts";
 import { Scratch, ServerProcess } from "../support/server-process.ts";
-import { requireTool, runTool } from "../support/tools.ts";
-import { linuxArguments, requireGuest, TestVm } from "./guests.ts";
+import { TestVm } from "./guests.ts";
+import { mustBeClean, requireLinux, runLinux, setState, state } from "./linux-guest.ts";
 
-const skip =
-  requireTool("qemu-system-x86_64", "qemu-system-x86") ||
-  requireTool("mkfs.ext4", "e2fsprogs") ||
-  requireGuest();
+const skip = requireLinux();
 
 /** Lines typed in `kelpie vm monitor`; what it shows. */
 async function monitor(server: ServerProcess, vm: string, ...lines: string[]): Promise<string> {
@@ -25,47 +22,12 @@ async function monitor(server: ServerProcess, vm: string, ...lines: string[]): P
   return stdout;
 }
 
-async function makeFileSystems(scratch: Scratch, server: ServerProcess): Promise<void> {
-  for (const name of ["root", "data"]) {
-    const image = scratch.file(`${name}.raw`);
-    await runTool("truncate", ["-s", "64M", image]);
-    await runTool("mkfs.ext4", ["-q", "-F", image]);
-    await server.ok("vdi", "import", image, name);
-  }
-}
-
-/** Both file systems, as the guest's own e2fsck finds them; they are mounted again afterwards. */
-async function mustBeClean(vm: TestVm): Promise<void> {
-  await vm.shell("umount /a && umount /b");
-  for (const disk of ["vda", "vdb"]) await vm.shell(`e2fsck -fn /dev/${disk}`);
-  await vm.shell("mount /dev/vda /a && mount /dev/vdb /b");
-}
-
-/** The variable, and the file on each disk as it is on the disk. */
-async function state(vm: TestVm): Promise<string[]> {
-  const cached = await vm.shell("echo $state $(cat /a/file) $(cat /b/file)");
-  await vm.shell("echo 3 >/proc/sys/vm/drop_caches");
-  const read = await vm.shell("echo $state $(cat /a/file) $(cat /b/file)");
-  assert.equal(read, cached);
-  return read.trim().split(" ");
-}
-
-async function setState(vm: TestVm, word: string): Promise<void> {
-  await vm.shell(`state=${word}; echo $state >/a/file; echo $state >/b/file`);
-}
-
 test("a Linux guest with two ext4 disks is saved, loaded and branched while it runs", {
   skip,
 }, async (t) => {
   await using scratch = await Scratch.create();
   await using server = await ServerProcess.start(scratch.file("store"));
-  await makeFileSystems(scratch, server);
-  await using vm = await TestVm.run(server, "vm1", {
-    disks: ["root", "data"],
-    more: linuxArguments,
-  });
-  await vm.line.expect(/guest ready[\s\S]*# /);
-  await vm.shell("mkdir /a /b && mount /dev/vda /a && mount /dev/vdb /b");
+  await using vm = await runLinux(server, scratch, "vm1");
   const times: string[] = [];
   const timed = (text: string): void => {
     for (const [line] of text.matchAll(/(saved|loaded) snapshot.*/g)) times.push(line);
