@@ -39,6 +39,18 @@ test("a checkpoint that could not be published leaves the maps it wrote alone", 
   await left.vdis.close();
 });
 
+test("no checkpoint is made of places that a failed sync has moved meanwhile", async () => {
+  const { vdis, files } = await openMemoryVdis();
+  await vdis.create("a", gibibyte);
+  await vdis.volume("a").write(filled(1), 0);
+  files.fail({ operation: "sync", on: (path) => path.startsWith("/store/logs/") });
+  await assert.rejects(vdis.store.checkpoint(), { code: "io", message: /a sync failed under/ });
+  await vdis.store.checkpoint();
+  const left = await openMemoryVdis({}, files.crashKeepingNothing());
+  assert.equal(await byteAt(left.vdis.volume("a"), 0), 1);
+  await left.vdis.close();
+});
+
 test("a record that comes while a checkpoint is written is still there after it", async () => {
   const { vdis, files } = await openMemoryVdis();
   await vdis.create("before", gibibyte);

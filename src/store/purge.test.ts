@@ -23,3 +23,18 @@ test("what is below a purged point stands on what is above it, and keeps what th
   await vdis.close();
   await left.vdis.close();
 });
+
+test("what the disk has overwritten since a snapshot is needed by nobody when that is purged", async () => {
+  const { vdis } = await openMemoryVdis();
+  await vdis.create("a", 2 ** 20);
+  const { segments } = vdis.store.state;
+  const needed = () => [...segments.values()].reduce((sum, { live }) => sum + live, 0);
+  for (const block of [0, 1, 2]) await vdis.volume("a").write(filled(1), block * 4096);
+  await vdis.snapshot(["a"], "one");
+  for (const block of [0, 1]) await vdis.volume("a").write(filled(2), block * 4096);
+  assert.equal(needed(), 5);
+  await vdis.deleteSnapshot("a", "one");
+  await vdis.store.clean();
+  assert.equal(needed(), 3);
+  await vdis.close();
+});

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { filled, openMemoryVdis } from "../../test/support/memory-vdis.ts";
+import { byteAt, filled, openMemoryVdis } from "../../test/support/memory-vdis.ts";
 
 const mebibyte = 2 ** 20;
 
@@ -32,4 +32,18 @@ test("what an unfinished checkpoint wrote is removed, and its numbers are not us
   const [used = "none"] = await left.files.list("/store/maps");
   assert.ok(used > tried, `${used} after ${tried}`);
   await left.vdis.close();
+});
+
+test("of two logs of a disk the one that was begun later was written later", async () => {
+  const { vdis, files } = await openMemoryVdis({ segmentBytesMax: 2 ** 16 });
+  await vdis.create("a", mebibyte);
+  // The last of them is in the third segment of its log.
+  for (let block = 0; block < 40; block++) await vdis.volume("a").write(filled(1), block * 4096);
+  const again = await openMemoryVdis({}, files.crashKeepingEverything());
+  // And this in the first of another.
+  await again.vdis.volume("a").write(filled(2), 39 * 4096);
+  const { vdis: left } = await openMemoryVdis({}, again.files.crashKeepingEverything());
+  assert.equal(await byteAt(left.volume("a"), 39 * 4096), 2);
+  assert.equal(await byteAt(left.volume("a"), 38 * 4096), 1);
+  await left.close();
 });

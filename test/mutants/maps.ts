@@ -53,11 +53,11 @@ export const mapMutants: Mutant[] = [
     why: "the point is deleted, so it can go",
   },
   {
-    name: "a purge takes blocks of the same segment for the same block",
+    name: "a purge takes what the heir has overwritten for what it still has",
     file: purge,
     find: "  return other[slot] === words[slot] && other[positionsAt + slot] === words[positionsAt + slot];",
-    replace: "  return other[slot] === words[slot];",
-    why: "the segment says where it is",
+    replace: "  return true;",
+    why: "the heir has a block in that place",
   },
   {
     name: "a purge leaves the child without a parent",

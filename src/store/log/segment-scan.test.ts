@@ -28,3 +28,28 @@ test("a scan ends at its limit, and before a batch that reaches beyond it", asyn
   }
   await handle.close();
 });
+
+test("a whole batch that was written behind another one than stands before it is not taken", async () => {
+  const worlds = [new LogWorld(), new LogWorld()];
+  for (const [at, world] of worlds.entries()) {
+    for (let block = 0; block < 3; block++) await world.write(block, at + 1);
+  }
+  const [world, other] = worlds;
+  assert.ok(world !== undefined && other !== undefined);
+  const path = `${directory}/0000000000000000`;
+  const stale = (await other.files.readFile(path)).subarray(19 * 512);
+  const handle = await world.files.open(path, { access: "write" });
+  await handle.write([stale], 19 * 512);
+  const header = (await readSegmentHeader(handle)) ?? assert.fail();
+  const scan = await scanBatches(handle, {
+    log,
+    segment: 0,
+    seed: batchSeed(header.storeId),
+    units: 1,
+    previous: header.crc,
+    verifyFromUnits: 0,
+    limitUnits: Number.POSITIVE_INFINITY,
+  });
+  assert.equal(scan.endUnits, 19);
+  await handle.close();
+});
