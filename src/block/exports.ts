@@ -1,4 +1,5 @@
 import type { BlockDevice } from "./block-device.ts";
+import type { RequestMeter } from "./request-meter.ts";
 
 /** What a server offers: names that lead to devices. */
 export interface Exports {
@@ -29,8 +30,10 @@ export interface OpenExport {
   /** The canonical name: what was asked for may have been an alias or empty. */
   readonly name: string;
   /** The disk that it is of, where exports have disks. */
-  readonly disk?: string;
+  readonly disk?: string | undefined;
   readonly description: string;
   readonly device: BlockDevice;
+  /** Told of each request, if somebody wants to know. */
+  readonly meter?: RequestMeter | undefined;
   close(): Promise<void>;
 }

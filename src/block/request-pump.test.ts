@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { ManualTimers } from "../../test/support/manual-timers.ts";
 import { MemoryConnection } from "../../test/support/memory-net.ts";
 import { ByteQueue } from "../base/byte-queue.ts";
+import { meterKind } from "./request-meter.ts";
 import { type PendingRequest, type PumpSettings, RequestPump } from "./request-pump.ts";
 
 interface Waiting extends PendingRequest {
@@ -35,7 +36,8 @@ function pumped(limits: Partial<PumpSettings>, costBytes: number) {
       if (queue.byteLength === 0) return false;
       queue.skip(1);
       const { promise, resolve } = Promise.withResolvers<void>();
-      const request = { reply: undefined, payload: undefined, costBytes };
+      const unmeasured = { meter: undefined, kind: meterKind.other, bytes: 0, beganMs: 0 };
+      const request = { ...unmeasured, reply: undefined, payload: undefined, costBytes };
       const begun = { ...request, number: requests++, letGo: resolve };
       waiting.push(begun);
       pump.track(promise, begun);

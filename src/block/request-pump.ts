@@ -1,6 +1,7 @@
 import type { ByteQueue } from "../base/byte-queue.ts";
 import type { Connection } from "../host/net.ts";
 import type { Timer, Timers } from "../host/timers.ts";
+import { type Measured, tellMeters } from "./request-meter.ts";
 
 export interface PumpSettings {
   requestsInFlightMax: number;
@@ -10,7 +11,7 @@ export interface PumpSettings {
 }
 
 /** A request that is not answered yet. */
-export interface PendingRequest {
+export interface PendingRequest extends Measured {
   /** Counted against bytesInFlightMax. */
   costBytes: number;
   /** The reply that a read fills in. */
@@ -26,6 +27,8 @@ interface PendingGroup<Request> {
 
 /** What the requests and replies of a protocol are. */
 export interface PumpProtocol<Request extends PendingRequest> {
+  /** Requests are about to be taken. */
+  starting?(): void;
   /** Takes one request, or part of one, from the queue. False when there is no more to take. */
   step(): boolean;
   /** Writes the reply to a request that had to wait. */
@@ -134,6 +137,7 @@ export class RequestPump<Request extends PendingRequest> {
     if (this.#pumping) return; // a write may drain at once and call back
     const { replies } = this.#components;
     this.#pumping = true;
+    this.#protocol.starting?.();
     while (!this.#isStalled() && this.#protocol.step()) {
       if (replies.byteLength >= replyBatchBytes) this.#send();
     }
@@ -154,8 +158,14 @@ export class RequestPump<Request extends PendingRequest> {
     const group = { completion, requests: [request] };
     this.#newest = group;
     completion.then(
-      () => this.#finishGroup(group, (done) => this.#protocol.succeed(done)),
-      (error: unknown) => this.#finishGroup(group, (failed) => this.#protocol.fail(failed, error)),
+      () => {
+        tellMeters(group.requests, "done");
+        this.#finishGroup(group, (done) => this.#protocol.succeed(done));
+      },
+      (error: unknown) => {
+        tellMeters(group.requests, "failed");
+        this.#finishGroup(group, (failed) => this.#protocol.fail(failed, error));
+      },
     );
   }
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { burstMsDefault } from "../block/request-limiter.ts";
 import { qosFields } from "../vdi/qos.ts";
+import { serverCallShapes } from "./server-shapes.ts";
 import { vmCallShapes } from "./vm-shapes.ts";
 
 /**
@@ -135,20 +136,7 @@ const empty = z.object({});
 const nameInput = z.object({ name });
 
 export const calls = {
-  "server.info": {
-    kind: "query",
-    input: empty,
-    output: z.object({
-      version: z.string(),
-      pid: z.number().int(),
-      store: z.string(),
-      startedMs: timeMs,
-      /** NBD addresses as URIs without an export name: "nbd://127.0.0.1:10809", "nbd+unix://?socket=…" */
-      nbd: z.array(z.string()),
-      /** Where clients of Sheepdog are served: "127.0.0.1:7000", "unix:/srv/disks/sock". */
-      sheepdog: z.array(z.string()).default([]),
-    }),
-  },
+  ...serverCallShapes,
   "vdi.create": {
     kind: "change",
     input: z.object({ name, sizeBytes: bytes, qos: qosEntry.optional() }),

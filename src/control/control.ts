@@ -40,9 +40,7 @@ export function createControl(
   const entries = new Entries({ vdis: components.vdis });
   const parts: ControlParts = { ...components, entries, url: settings.url };
   const handlers: Handlers<CallName> = {
-    "server.info": async () => {
-      throw new KelpieError("unsupported", "no server is running");
-    },
+    ...withoutServer,
     ...vdiCalls(parts),
     ...storeCalls(parts),
     ...vmCalls(parts),
@@ -54,6 +52,25 @@ export function createControl(
     },
   };
 }
+
+const noServer = async (): Promise<never> => {
+  throw new KelpieError("unsupported", "no server is running", {
+    remedy: "`kelpie serve` is one.",
+  });
+};
+
+/** What only a server can answer. */
+const withoutServer: Handlers<Extract<CallName, `server.${string}` | `job.${string}`>> = {
+  "server.info": noServer,
+  "server.statistics": noServer,
+  "server.history": noServer,
+  "server.connections": noServer,
+  "server.changes": noServer,
+  "job.start": noServer,
+  "job.list": noServer,
+  "job.info": noServer,
+  "job.cancel": noServer,
+};
 
 function parseInput<N extends CallName>(name: N, input: CallInput<N>): CallArguments<N> {
   const parsed = calls[name].input.safeParse(input);

@@ -9,7 +9,11 @@ import { VdiExports } from "../vdi/vdi-exports.ts";
 import { Vdis, type VdisSettings } from "../vdi/vdis.ts";
 import type { Control } from "./calls.ts";
 import { createControl } from "./control.ts";
+import type { ServerEvents } from "./server-events.ts";
+import type { StoreFigures } from "./server-shapes.ts";
+import { storeFiguresOf } from "./store-figures.ts";
 import { Vms } from "./vms.ts";
+import { watchChanges } from "./watch-changes.ts";
 
 export type LocalStoreSettings = Partial<Omit<VdisSettings, "directory">> & {
   /** Where the store is, or shall be. */
@@ -33,6 +37,12 @@ export interface LocalStore {
   readonly sheepdog: SheepdogParts;
   /** For the end: requests that wait for their disk's rate are let go. */
   liftLimits(): void;
+  /** What the store counts, for people to watch. */
+  figures(): StoreFigures;
+  /** Has `events` told of every change. */
+  watch(events: ServerEvents): void;
+  /** What a disk that a client of Sheepdog names is called. */
+  nameOfVid(vid: number): string | undefined;
   close(): Promise<void>;
 }
 
@@ -63,6 +73,9 @@ export async function openLocalStore(
         },
       },
       liftLimits: () => vdis.volumes.liftLimits(),
+      figures: () => storeFiguresOf(vdis.store),
+      watch: (events) => watchChanges(vdis.registry, events),
+      nameOfVid: (vid) => vdis.registry.objects.vids.get(vid)?.name,
       close: async () => {
         await vms.close();
         await vdis.close();
@@ -124,4 +137,4 @@ async function listOrNothing(directory: string, host: Host): Promise<string[] | 
 }
 
 /** What opening may have left before the identity was written. */
-const ownNames = new Set(["lock", "tmp", "control.sock", "nbd.sock", "sock"]);
+const ownNames = new Set(["lock", "tmp", "control.sock", "nbd.sock", "sock", "token"]);

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import type { Connection, ConnectionHandlers } from "../host/net.ts";
 import { Channel } from "./channel.ts";
 
-test("what a paused connection holds back is dropped when TLS begins, like the rest of the clear", async () => {
+test("what a paused connection holds back is dropped when TLS begins, like all in the clear", async () => {
   let handlers: ConnectionHandlers | undefined;
   const held = [Buffer.from("an option that somebody in between has sent")];
   const connection: Connection = {

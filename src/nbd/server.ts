@@ -264,7 +264,14 @@ class Session {
     const { timers, log, pool } = this.#components;
     const transmission = new Transmission(
       { style, contexts, requestsInFlightMax, bytesInFlightMax, closeMs },
-      { channel: this.#channel, device: guardDevice(opened.device), timers, log, pool },
+      {
+        channel: this.#channel,
+        device: guardDevice(opened.device),
+        meter: opened.meter,
+        timers,
+        log,
+        pool,
+      },
     );
     this.#transmission = transmission;
     this.#channel.handOver(transmission);

@@ -2,6 +2,7 @@ import type { BufferPool } from "../base/buffer-pool.ts";
 import { type Completion, isPending } from "../base/completion.ts";
 import { isKelpieError, messageOf } from "../base/errors.ts";
 import type { BlockDevice } from "../block/block-device.ts";
+import { type MeterKind, meterKind, type RequestMeter } from "../block/request-meter.ts";
 import {
   type PendingRequest as Pending,
   type PumpSettings,
@@ -37,6 +38,7 @@ export interface TransmissionComponents {
   channel: Channel;
   /** Guarded: ranges and rights are not checked here. */
   device: BlockDevice;
+  meter?: RequestMeter | undefined;
   timers: Timers;
   log: Log;
   /** Shared by the server's connections. */
@@ -51,6 +53,14 @@ interface PendingRequest extends ReplyAddress, Pending {
 
 const withFua = { fua: true } as const;
 const noPayload: readonly Uint8Array[] = [];
+/** By command. */
+const kinds: Partial<Record<number, MeterKind>> = {
+  [command.read]: meterKind.read,
+  [command.write]: meterKind.write,
+  [command.flush]: meterKind.flush,
+  [command.trim]: meterKind.trim,
+  [command.writeZeroes]: meterKind.zero,
+};
 
 /**
  * The server's side of the transmission phase on one connection.
@@ -73,6 +83,8 @@ export class Transmission implements Receiver {
   /** The error number for a request that no device gets to see; its payload is skipped. */
   #refusal = 0;
   #requests = 0;
+  /** When the request that is being begun was taken, by the meter's clock. */
+  #beganMs = 0;
   readonly #pump: RequestPump<PendingRequest>;
 
   constructor(settings: TransmissionSettings, components: TransmissionComponents) {
@@ -88,6 +100,10 @@ export class Transmission implements Receiver {
     const { connection, queue } = channel;
     this.#pump = new RequestPump<PendingRequest>(
       {
+        // One look at the clock for each request: one that is done at once ends where the next begins.
+        starting: () => {
+          this.#beganMs = components.meter?.nowMs() ?? 0;
+        },
         step: () => this.#step(),
         succeed: (request) => this.#succeed(request),
         fail: (request, error) => this.#fail(request, error),
@@ -190,18 +206,19 @@ export class Transmission implements Receiver {
     try {
       completion = this.#change(request, payload);
     } catch (error) {
-      this.#fail(request, error); // the world's failures are the client's to know
+      this.#failAtOnce(request, error); // the world's failures are the client's to know
       this.#pump.release(payload);
       return;
     }
     if (isPending(completion)) {
-      const pending = pendingOf(request);
+      const pending = this.#pendingOf(request);
       pending.payload = payload;
       this.#pump.track(completion, pending);
       return;
     }
     this.#replies.success(request);
     this.#pump.release(payload);
+    this.#doneAtOnce(request);
   }
 
   #change(request: RequestHeader, payload: readonly Uint8Array[]): Completion<void> {
@@ -230,21 +247,22 @@ export class Transmission implements Receiver {
       completion = this.#components.device.read(target, request.offset);
     } catch (error) {
       replies.cancelRead();
-      this.#fail(request, error); // as above
+      this.#failAtOnce(request, error); // as above
       return;
     }
     if (!isPending(completion)) {
       replies.finishRead(request, request.length);
+      this.#doneAtOnce(request);
       return;
     }
-    const pending = pendingOf(request);
+    const pending = this.#pendingOf(request);
     pending.reply = replies.detachRead();
     this.#pump.track(completion, pending);
   }
 
   #blockStatus(request: RequestHeader): void {
     const { style, contexts } = this.#settings;
-    const pending = pendingOf(request);
+    const pending = this.#pendingOf(request);
     pending.status = [];
     pending.costBytes = contexts.length * statusCostBytes;
     const query = {
@@ -263,11 +281,44 @@ export class Transmission implements Receiver {
     else this.#replies.success(request);
   }
 
+  #doneAtOnce(request: RequestHeader): void {
+    const { meter } = this.#components;
+    if (meter === undefined) return;
+    const nowMs = meter.nowMs();
+    meter.done(kindOf(request), request.length, nowMs - this.#beganMs);
+    this.#beganMs = nowMs;
+  }
+
+  #failAtOnce(request: RequestHeader, error: unknown): void {
+    this.#fail(request, error);
+    const { meter } = this.#components;
+    meter?.failed(kindOf(request), meter.nowMs() - this.#beganMs);
+  }
+
   #fail(request: ReplyAddress, error: unknown): void {
     if (!isKelpieError(error)) {
       this.#components.log.error("nbd request failed unexpectedly", { error: messageOf(error) });
     }
     this.#replies.failure(request, errnoOf(error), messageOf(error));
+  }
+
+  #pendingOf(request: RequestHeader): PendingRequest {
+    const movesData = request.command === command.read || request.command === command.write;
+    return {
+      cookieHigh: request.cookieHigh,
+      cookieLow: request.cookieLow,
+      offset: request.offset,
+      offsetHigh: request.offsetHigh,
+      offsetLow: request.offsetLow,
+      meter: this.#components.meter,
+      kind: kindOf(request),
+      bytes: request.length,
+      beganMs: this.#beganMs,
+      costBytes: movesData ? request.length : 0,
+      reply: undefined,
+      payload: undefined,
+      status: undefined,
+    };
   }
 
   #abort(reason: string): void {
@@ -277,19 +328,8 @@ export class Transmission implements Receiver {
   }
 }
 
-function pendingOf(request: RequestHeader): PendingRequest {
-  const movesData = request.command === command.read || request.command === command.write;
-  return {
-    cookieHigh: request.cookieHigh,
-    cookieLow: request.cookieLow,
-    offset: request.offset,
-    offsetHigh: request.offsetHigh,
-    offsetLow: request.offsetLow,
-    costBytes: movesData ? request.length : 0,
-    reply: undefined,
-    payload: undefined,
-    status: undefined,
-  };
+function kindOf(request: RequestHeader): MeterKind {
+  return kinds[request.command] ?? meterKind.other;
 }
 
 function refusalMessage(refusal: number): string {

@@ -2,6 +2,7 @@ import { ByteQueue } from "../base/byte-queue.ts";
 import { joinBytes } from "../base/bytes.ts";
 import { type Completion, isPending } from "../base/completion.ts";
 import { messageOf } from "../base/errors.ts";
+import { type MeterKind, meterKind, type RequestMeter } from "../block/request-meter.ts";
 import {
   type PendingRequest as Pending,
   type PumpSettings,
@@ -87,6 +88,9 @@ export class SheepdogConnection {
   #refusal = 0;
   /** The vid of the last data request, and all there were: who uses a disk is known to it. */
   #lastVid = 0;
+  /** Of that disk, and when the request that is being begun was taken. */
+  #meter: RequestMeter | undefined;
+  #beganMs = 0;
   readonly #vids = new Set<number>();
   #requests = 0;
   #receivedBytes = 0;
@@ -239,6 +243,7 @@ export class SheepdogConnection {
     const operation = this.#operation as Operation;
     if (operation.kind === "object") {
       this.#noteUse();
+      this.#beganMs = this.#meter?.nowMs() ?? 0;
       if (this.#request.opcode === opcode.readObject) this.#read();
       else this.#change();
       return;
@@ -268,6 +273,7 @@ export class SheepdogConnection {
     const { oid } = this.#fields as ObjectFields;
     if (oid === undefined || oid.vid === this.#lastVid || oid.kind !== "data") return;
     this.#lastVid = oid.vid;
+    this.#meter = this.#components.meterOfVid?.(oid.vid);
     if (this.#vids.has(oid.vid)) return;
     this.#vids.add(oid.vid);
     this.#components.objects.used(this.client, oid.vid);
@@ -286,14 +292,15 @@ export class SheepdogConnection {
       completion = objects.read(oid, offset, target);
     } catch (error) {
       replies.cancelRead();
-      this.#fail(this.#request, error); // the world's failures are the client's to know
+      this.#failAtOnce(error); // the world's failures are the client's to know
       return;
     }
     if (!isPending(completion)) {
       replies.finishRead(this.#request);
+      this.#doneAtOnce();
       return;
     }
-    const pending = pendingOf(this.#request, dataLength);
+    const pending = this.#measured(pendingOf(this.#request, dataLength));
     pending.reply = replies.detachRead();
     this.#track(completion, pending);
   }
@@ -307,18 +314,39 @@ export class SheepdogConnection {
     try {
       completion = changeObject(request, this.#fields as ObjectFields, { objects, payload });
     } catch (error) {
-      this.#fail(request, error); // as above
+      this.#failAtOnce(error); // as above
       this.#pump.release(payload);
       return;
     }
     if (isPending(completion)) {
-      const pending = pendingOf(request, this.#payloadBytes);
+      const pending = this.#measured(pendingOf(request, this.#payloadBytes));
       pending.payload = payload;
       this.#track(completion, pending);
       return;
     }
     this.#replies.success(request);
     this.#pump.release(payload);
+    this.#doneAtOnce();
+  }
+
+  #measured(pending: PendingRequest): PendingRequest {
+    pending.meter = this.#meter;
+    pending.kind = kindOf(pending);
+    pending.bytes = pending.dataLength;
+    pending.beganMs = this.#beganMs;
+    return pending;
+  }
+
+  #doneAtOnce(): void {
+    const { dataLength } = this.#request;
+    const tookMs = (this.#meter?.nowMs() ?? 0) - this.#beganMs;
+    this.#meter?.done(kindOf(this.#request), dataLength, tookMs);
+  }
+
+  #failAtOnce(error: unknown): void {
+    this.#fail(this.#request, error);
+    const tookMs = (this.#meter?.nowMs() ?? 0) - this.#beganMs;
+    this.#meter?.failed(kindOf(this.#request), tookMs);
   }
 
   #count(operation: number): void {
@@ -373,8 +401,30 @@ export class SheepdogConnection {
   }
 }
 
+const kinds: Partial<Record<number, MeterKind>> = {
+  [opcode.readObject]: meterKind.read,
+  [opcode.writeObject]: meterKind.write,
+  [opcode.createAndWriteObject]: meterKind.write,
+  [opcode.flushVdi]: meterKind.flush,
+  [opcode.discardObject]: meterKind.trim,
+};
+
+/** What a request for an object is counted as. */
+function kindOf(request: Readonly<RequestPrefix>): MeterKind {
+  return kinds[request.opcode] ?? meterKind.other;
+}
+
+/** Not measured: that is for what moves data of a disk. */
 function pendingOf(request: Readonly<RequestPrefix>, costBytes: number): PendingRequest {
-  return { ...request, costBytes, reply: undefined, payload: undefined, answer: undefined };
+  const unmeasured = { meter: undefined, kind: meterKind.other, bytes: 0, beganMs: 0 };
+  return {
+    ...request,
+    ...unmeasured,
+    costBytes,
+    reply: undefined,
+    payload: undefined,
+    answer: undefined,
+  };
 }
 
 /** "10.0.0.3:40312", "[::1]:40312", or anything else for what has no address. */

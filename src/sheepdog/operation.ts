@@ -1,3 +1,4 @@
+import type { RequestMeter } from "../block/request-meter.ts";
 import type { Log } from "../host/log.ts";
 import type { ObjectClient, Objects } from "../vdi/objects/objects.ts";
 import type { Turns } from "../vdi/objects/turns.ts";
@@ -32,6 +33,7 @@ export interface OperationParts {
   turns: Turns;
   /** What would wipe every disk or end the server may be done by whoever reaches the port. */
   allowAdmin: boolean;
+  meterOfVid?: ((vid: number) => RequestMeter | undefined) | undefined;
   /** Ends the server, soon. */
   stop(): void;
 }

@@ -26,6 +26,8 @@ export interface SheepdogServerComponents {
   store: StoreFacts;
   /** Limits that are shared with other servers, in place of connectionsMax. */
   connections?: ConnectionCount | undefined;
+  /** Told of each request for the data of a disk, if somebody wants to know. */
+  meterOfVid?: OperationParts["meterOfVid"];
   /** A client has asked for the server's end, and was allowed to. `close` is for whoever made it. */
   stop(): void;
 }
@@ -65,9 +67,18 @@ export class SheepdogServer {
     this.#timers = timers;
     this.#cluster = new Cluster({ objects, store });
     const { allowAdmin } = settings;
-    const { stop } = components;
+    const { stop, meterOfVid } = components;
     const turns = new Turns({ timers });
-    this.#parts = { objects, cluster: this.#cluster, store, log, turns, allowAdmin, stop };
+    this.#parts = {
+      objects,
+      cluster: this.#cluster,
+      store,
+      log,
+      turns,
+      allowAdmin,
+      stop,
+      meterOfVid,
+    };
   }
 
   /** Says where it listens: a port 0 is replaced. Throws what `Net.listen` throws. */
@@ -121,9 +132,11 @@ export class SheepdogServer {
     const components = { ...this.#parts, timers: this.#timers, replies };
     const served = new SheepdogConnection(connection, this.#settings, components);
     this.#connections.add(served);
+    this.#parts.log.info("client connected", { protocol: "sheepdog", peer });
     void served.done.then(() => {
       this.#connections.delete(served);
       this.#count.leave(peer);
+      this.#parts.log.info("client gone", { protocol: "sheepdog", peer });
     });
   }
 }

@@ -25,6 +25,7 @@ import {
   type Identity,
 } from "./formats/identity.ts";
 import { catalogPrefix, identityKey, logPrefix, segmentKey, spareDirectory } from "./keys.ts";
+import { addTotals, type LogTotals, noTotals } from "./log/log-totals.ts";
 import { LogWriter } from "./log/log-writer.ts";
 import { removeSpareFiles, SpareFiles } from "./log/spare-files.ts";
 import {
@@ -103,6 +104,8 @@ export class Store {
   readonly #gate = new StillGate();
   readonly #spares: SpareFiles;
   #closing: Promise<void> | undefined;
+  /** Of logs that are closed. */
+  readonly #ended = noTotals();
 
   static async open(settings: StoreSettings, components: StoreComponents): Promise<Store> {
     const { backend, host, registry } = components;
@@ -258,6 +261,7 @@ export class Store {
     await log.close();
     tip.log = undefined;
     this.state.logs.delete(log.log);
+    addTotals(this.#ended, log);
   }
 
   allocation(point: Point, range: BlockRange): Promise<BlockExtent[]> {
@@ -297,6 +301,15 @@ export class Store {
   /** Whether recovery would read the segment as it was written. */
   needsForReplay(log: number, segment: number): boolean {
     return this.#checkpointer.needsForReplay(log, segment);
+  }
+
+  /** Of all logs since the store was opened. */
+  logTotals(): LogTotals {
+    const totals = { ...this.#ended };
+    for (const { writer } of this.state.logs.values()) {
+      if (writer !== undefined) addTotals(totals, writer);
+    }
+    return totals;
   }
 
   /** Flushes, seals, writes a checkpoint: the next open has nothing to recover. */

@@ -63,6 +63,8 @@ export class VdiRegistry implements Registry {
   readonly vms = new VmRegistry();
   /** By name: it stays with the disk through rollbacks, until the disk is deleted. */
   readonly qos = new Map<string, Qos>();
+  /** Told of each note that is a fact. It must neither fail nor change anything. */
+  watcher: ((note: Note, timeMs: number) => void) | undefined;
   readonly #nameOfTip = new Map<number, string>();
 
   load(value: unknown): void {
@@ -88,7 +90,12 @@ export class VdiRegistry implements Registry {
   }
 
   apply(record: CatalogRecord): void {
-    for (const value of record.notes) this.#apply(parseNote(value), record.timeMs);
+    for (const value of record.notes) {
+      const note = parseNote(value);
+      // Before it is applied: afterwards a snapshot that it deletes has no name.
+      this.watcher?.(note, record.timeMs);
+      this.#apply(note, record.timeMs);
+    }
   }
 
   /** Throws "not-found" naming the disk. */

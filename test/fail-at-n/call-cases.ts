@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type CallName, calls } from "../../src/control/calls.ts";
+import { type CallInput, type CallName, calls } from "../../src/control/calls.ts";
 import { looseName, type VisibleState } from "../crash-points/visible-state.ts";
 import { type CaseWorld, looseBytes, smallBytes } from "./case-world.ts";
 
@@ -20,11 +20,26 @@ export interface CallCase {
 
 const w = looseName;
 
+/** What only a server knows. */
+const serverCases = {
+  "server.info": [onlyServers("server.info", {})],
+  "server.statistics": [onlyServers("server.statistics", {})],
+  "server.history": [onlyServers("server.history", {})],
+  "server.connections": [onlyServers("server.connections", {})],
+  "server.changes": [onlyServers("server.changes", {})],
+  "job.start": [onlyServers("job.start", { call: "store.clean" })],
+  "job.list": [onlyServers("job.list", {})],
+  "job.info": [onlyServers("job.info", { id: 1 })],
+  "job.cancel": [onlyServers("job.cancel", { id: 1 })],
+} as const satisfies Partial<Record<CallName, readonly CallCase[]>>;
+
+function onlyServers<N extends CallName>(name: N, input: CallInput<N>): CallCase {
+  return { run: (world) => world.call(name, input), refused: /no server is running/ };
+}
+
 /** Every call of control/ has at least one case; a test holds it to that. */
 export const callCases: Record<CallName, readonly CallCase[]> = {
-  "server.info": [
-    { run: (world) => world.call("server.info", {}), refused: /no server is running/ },
-  ],
+  ...serverCases,
   "vdi.create": [
     {
       run: (world) => world.call("vdi.create", { name: "e", sizeBytes: smallBytes }),

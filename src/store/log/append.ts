@@ -39,3 +39,11 @@ export interface LogWriterSettings {
   /** The active segment is synced in the background each time this much was appended. */
   syncBytes: number;
 }
+
+/**
+ * Batches appended in one turn of the event loop. Small appends complete at once, so a program that
+ * writes in a loop would otherwise never let a sync, a timer or another client have its turn.
+ */
+export const batchesPerTurnMax = 32;
+/** Times that a failed sync is answered by writing its data again elsewhere. */
+export const syncRepairsMax = 3;

@@ -5,7 +5,13 @@ import type { Files } from "../../host/files.ts";
 import type { Log } from "../../host/log.ts";
 import type { Timers } from "../../host/timers.ts";
 import { blockUnits, unitBytes } from "../formats/batch.ts";
-import type { AppendOperation, LogSink, LogWriterSettings } from "./append.ts";
+import {
+  type AppendOperation,
+  batchesPerTurnMax,
+  type LogSink,
+  type LogWriterSettings,
+  syncRepairsMax,
+} from "./append.ts";
 import { AppendQueue, type WaitingBatch } from "./append-queue.ts";
 import { FlushWaiters } from "./flush-waiters.ts";
 import { type EncodedBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
@@ -13,14 +19,6 @@ import { readBack } from "./read-back.ts";
 import { SegmentFiles } from "./segment-files.ts";
 import type { SpareFiles } from "./spare-files.ts";
 import { SyncFailure } from "./sync-failure.ts";
-
-/**
- * Batches appended in one turn of the event loop. Small appends complete at once, so a program that
- * writes in a loop would otherwise never let a sync, a timer or another client have its turn.
- */
-const batchesPerTurnMax = 32;
-/** Times that a failed sync is answered by writing its data again elsewhere. */
-const syncRepairsMax = 3;
 
 /**
  * Appends to one log: the numbered segments written during one opening of a disk. Operations that
@@ -53,7 +51,7 @@ export class LogWriter {
   readonly #flushes = new FlushWaiters();
   #syncing: Promise<void> | undefined;
   /** Batches applied, and of those how many are known to be synced. */
-  #applied = 0;
+  applied = 0;
   #synced = 0;
   #bytesSinceSync = 0;
   #syncedPlace = { segment: 0, units: 0 };
@@ -62,6 +60,8 @@ export class LogWriter {
   /** Closed, with everything synced. */
   #isClosed = false;
   syncs = 0;
+  /** Asked for while something was not synced. */
+  flushes = 0;
   appendedBytes = 0;
   /** Times that data was written again because a sync had failed. */
   repairs = 0;
@@ -109,8 +109,9 @@ export class LogWriter {
     // Closing has synced everything; a checkpoint may still ask.
     if (this.#isClosed) return undefined;
     if (this.#failed !== undefined) return Promise.reject(this.#failed);
-    if (this.#synced >= this.#applied) return undefined;
-    const done = this.#flushes.add(this.#applied);
+    if (this.#synced >= this.applied) return undefined;
+    this.flushes++;
+    const done = this.#flushes.add(this.applied);
     this.#startSync();
     return done;
   }
@@ -235,7 +236,7 @@ export class LogWriter {
       const wait = this.#sink.prepare(operations);
       if (wait !== undefined) return wait.then(finish);
       open.accept(batch);
-      this.#applied++;
+      this.applied++;
       this.#applyAll(open, batch, operations);
       this.#noteUnsynced(open, batch.bytes);
     };
@@ -353,7 +354,7 @@ export class LogWriter {
   async #syncLoop(): Promise<void> {
     do {
       this.#bytesSinceSync = 0;
-      const target = this.#applied;
+      const target = this.applied;
       // One that was opened and is empty has not even its header: what is synced ends before it.
       const place = this.#current?.isEmpty === false ? this.#current.place : this.#chain;
       try {
@@ -451,7 +452,7 @@ export class LogWriter {
     this.#unsynced = this.#unsynced.filter((open) => !old.includes(open) && !open.ended);
     const first = old[0];
     if (first === undefined) {
-      this.#synced = this.#applied;
+      this.#synced = this.applied;
       return;
     }
     const batches: AppendOperation[][] = [];
@@ -461,7 +462,7 @@ export class LogWriter {
     if (this.#chain.units === 0) this.#chain = first.continues;
     const open = await this.#openNext();
     const apply: (() => void)[] = [];
-    const target = this.#applied;
+    const target = this.applied;
     try {
       for (const operations of batches) {
         const batch = open.encode(operations, this.#syncedPlace, "without segment header");
