@@ -9,8 +9,10 @@ import { FakeStore } from "../../test/support/fake-control.ts";
 import { isKelpieError, KelpieError } from "../base/errors.ts";
 import type { CallName, Control, Progress } from "../control/calls.ts";
 import { silentLog } from "../host/log.ts";
+import { createNodeTimers } from "../host/node/timers.ts";
+import { bodyBytesMax } from "./app.ts";
 import { connectControl } from "./control-client.ts";
-import { bodyBytesMax, openControlServer } from "./control-server.ts";
+import { openControlServer } from "./control-server.ts";
 
 function directory(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), "kelpie-control-"));
@@ -18,7 +20,7 @@ function directory(t: TestContext): string {
   return path;
 }
 
-const info = { version: "1", pid: 7, store: "/s", startedMs: 0, nbd: [], sheepdog: [] };
+const info = { version: "1", pid: 7, store: "/s", startedMs: 0, nbd: [], sheepdog: [], http: [] };
 
 /** A control of the test's own handlers, behind a real socket. */
 async function serve(
@@ -30,7 +32,9 @@ async function serve(
     call: async (name: CallName, input: object, context: object) =>
       name === "server.info" ? info : handler(name, input as never, context),
   } as Control;
-  const server = await openControlServer({ socketPath }, { control, log: silentLog });
+  const timers = createNodeTimers();
+  const components = { control, log: silentLog, timers, version: "1" };
+  const server = await openControlServer({ socketPath }, components);
   t.after(() => server.close());
   const running = await connectControl(socketPath);
   assert.ok(running);

@@ -1,5 +1,6 @@
 // biome-ignore lint/style/noRestrictedImports: a table of names, no network.
 import { STATUS_CODES } from "node:http";
+import type { FastifyReply } from "fastify";
 import { z } from "zod";
 import { type ErrorCode, isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 
@@ -36,6 +37,10 @@ export function makeProblem(
 ): Problem {
   const document = { type: "about:blank", title: STATUS_CODES[status] ?? "", status, detail, code };
   return remedy === undefined ? document : { ...document, remedy };
+}
+
+export function sendProblem(reply: FastifyReply, document: Problem): void {
+  reply.code(document.status).type(problemType).send(JSON.stringify(document));
 }
 
 /** The error that a problem document stands for. A code that this version does not know is "io". */

@@ -7,6 +7,7 @@ import { after } from "node:test";
 import type { SeededRandom } from "../../sim/random.ts";
 import { type CallName, type Control, calls } from "../../src/control/calls.ts";
 import { silentLog } from "../../src/host/log.ts";
+import { createNodeTimers } from "../../src/host/node/timers.ts";
 import { connectControl } from "../../src/http/control-client.ts";
 import { type ControlServer, openControlServer } from "../../src/http/control-server.ts";
 import { FakeStore } from "../support/fake-control.ts";
@@ -72,7 +73,10 @@ async function start(): Promise<ControlServer> {
     ...silentLog,
     error: (event: string, fields: unknown) => assert.fail(`${event}: ${JSON.stringify(fields)}`),
   };
-  return openControlServer({ socketPath }, { control, log });
+  return openControlServer(
+    { socketPath },
+    { control, log, timers: createNodeTimers(), version: "1" },
+  );
 }
 
 fuzz("the control socket and requests with changes", { runs: 500 }, async (random, tally) => {

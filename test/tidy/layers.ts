@@ -35,8 +35,9 @@ export const layers: Record<string, Layer> = {
   // The HTTP library opens its own sockets, and the control socket is a file with an owner and a
   // mode. The simulator does not run this layer.
   http: {
-    folders: ["base", "host", "control"],
-    outside: ["zod", "fastify", "node:http", "node:fs"],
+    // Of block it has the kinds of requests that are counted.
+    folders: ["base", "host", "block/request-meter", "control"],
+    outside: ["zod", "fastify", "@prometheus-io/client", "node:http", "node:net", "node:fs"],
   },
   // The composition root: the one place that puts the real host under everything.
   cli: {
