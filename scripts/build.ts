@@ -1,6 +1,7 @@
 /**
- * npm run build [-- DIR]: src/ to dist/, or to DIR: JavaScript and declarations. Only a package
- * needs them: Node strips types in a checkout, but not under node_modules.
+ * npm run build [-- DIR]: src/ to dist/, or to DIR: JavaScript and declarations, and the console's page
+ * to web/ in it. Only a package needs the former: Node strips types in a checkout, but not under
+ * node_modules.
  */
 import { spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
@@ -17,4 +18,12 @@ const { status, error } = spawnSync(tsc, ["-p", "tsconfig.build.json", "--outDir
   stdio: "inherit",
 });
 if (error !== undefined) throw error;
-process.exitCode = status ?? 1;
+const web = buildWeb();
+process.exitCode = status || web;
+
+function buildWeb(): number {
+  const script = join(root, "scripts/build-web.ts");
+  const built = spawnSync(process.execPath, [script, join(outDir, "web")], { stdio: "inherit" });
+  if (built.error !== undefined) throw built.error;
+  return built.status ?? 1;
+}

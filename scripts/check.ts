@@ -9,6 +9,7 @@ import { join } from "node:path";
 const steps: Record<string, string[]> = {
   "format and lint": ["biome", "check", "--error-on-warnings", "--diagnostic-level=warn", "."],
   types: ["tsc", "-p", "tsconfig.json"],
+  "types of the console": ["tsc", "-p", "web/tsconfig.json"],
   "unit tests, layers, house rules, missing syncs": [
     "node",
     "scripts/test.ts",

@@ -36,6 +36,8 @@ const server = spawn(
     `unix:${scratch}/nbd.sock`,
     "--sheepdog",
     "off",
+    "--http",
+    "off",
     "--json",
   ],
   { stdio: ["ignore", "pipe", "inherit"] },

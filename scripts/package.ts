@@ -6,13 +6,21 @@
  * there. The checkout's package.json is never rewritten: nothing has to be put back after a crash.
  */
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 /** What is in the package besides its manifest and what is built. */
-const contents = ["bin", "LICENSE", "README.md", "CHANGELOG.md", "docs/systemd"];
+const contents = ["bin", "LICENSE", "README.md", "CHANGELOG.md", "docs/systemd", "docs/grafana"];
 const nodeRequired = ">=24";
 
 const root = join(import.meta.dirname, "..");
@@ -25,8 +33,11 @@ try {
   for (const name of contents.filter((name) => existsSync(join(root, name)))) {
     cpSync(join(root, name), join(stage, name), { recursive: true });
   }
+  run(process.execPath, [join(root, "bin/kelpie"), "man", "--all", join(stage, "man")], root);
+  const man = readdirSync(join(stage, "man")).map((name) => `./man/${name}`);
   const manifest = packedManifest(JSON.parse(readFileSync(join(root, "package.json"), "utf8")));
-  writeFileSync(join(stage, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`);
+  const written = JSON.stringify({ ...manifest, man }, null, 2);
+  writeFileSync(join(stage, "package.json"), `${written}\n`);
   run("npm", ["pack", "--ignore-scripts", `--pack-destination=${destination}`], stage);
 } finally {
   rmSync(stage, { recursive: true, force: true });

@@ -58,7 +58,8 @@ test("the packed package, installed into an empty project, runs", () => {
 
 test("it holds what runs and what must be said, no sources and no tests", () => {
   const names = readdirSync(installed, { recursive: true, encoding: "utf8" });
-  for (const name of ["bin/kelpie", "dist/cli/main.js", "dist/cli/main.d.ts", "LICENSE"]) {
+  const built = ["dist/cli/main.js", "dist/cli/main.d.ts", "dist/web/index.html"];
+  for (const name of ["bin/kelpie", ...built, "man/kelpie-vdi-create.1", "LICENSE"]) {
     assert.ok(names.includes(name), `${name} is missing`);
   }
   assert.deepEqual(

@@ -32,8 +32,11 @@ interface Discarded {
   discardedMs: number;
 }
 
-/** Virtual machines are not faked, nor are Sheepdog's locks. */
-type FakedCall = Exclude<CallName, `vm.${string}` | "vdi.locks" | "vdi.breakLock">;
+/** Virtual machines are not faked, nor what only a server knows, nor are Sheepdog's locks. */
+type FakedCall = Exclude<
+  CallName,
+  `vm.${string}` | `server.${string}` | `job.${string}` | "vdi.locks" | "vdi.breakLock"
+>;
 
 type Handlers = {
   [N in FakedCall]: (
@@ -95,9 +98,6 @@ export class FakeStore implements LocalStore {
   readonly #qos = new Map<string, QosEntry>();
 
   readonly #handlers: Handlers = {
-    "server.info": () => {
-      throw new KelpieError("not-found", "no server");
-    },
     "vdi.create": ({ name, sizeBytes, qos }) => {
       this.#assertFree(name);
       if (qos !== undefined) this.#qos.set(name, qos);

@@ -61,7 +61,8 @@ export class ServerProcess implements AsyncDisposable {
     const nbd = ["--nbd", `unix:${store}/nbd.sock`, "--nbd", "127.0.0.1:0"];
     // The default port belongs to whoever comes first.
     const sheepdog = args.includes("--sheepdog") ? [] : ["--sheepdog", "127.0.0.1:0"];
-    const listen = [...nbd, ...sheepdog];
+    const http = args.includes("--http") ? [] : ["--http", "off"];
+    const listen = [...nbd, ...sheepdog, ...http];
     const child = spawn(program, ["serve", "--store", store, "--json", ...listen, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
     });

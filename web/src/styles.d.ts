@@ -1,0 +1,2 @@
+/** Vite takes them out of the code. */
+declare module "*.css" {}
