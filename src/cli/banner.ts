@@ -10,6 +10,7 @@ export interface Serving {
   info: CallOutput<"server.info">;
   addresses: readonly Place[];
   sheepdog: readonly Address[];
+  http: { urls: readonly string[]; token: string | undefined; hasConsole: boolean };
 }
 
 /** Where NBD is spoken, and how. */
@@ -23,10 +24,12 @@ export interface Asked {
   /** As given with --store. */
   store: string | undefined;
   env: Readonly<Record<string, string | undefined>>;
+  /** A person reads it, and not a journal that others may read too. */
+  isTerminal: boolean;
 }
 
 /** Says where the server listens and what to type next, in commands that work as printed. */
-export function banner({ info, addresses, sheepdog }: Serving, asked: Asked): string {
+export function banner({ info, addresses, sheepdog, http }: Serving, asked: Asked): string {
   const lines = [`Kelpie ${info.version} serves ${info.store}\n`];
   const places = addresses.map(({ address, tls }) => {
     return `  NBD on ${formatAddress(address)}${tls === undefined ? "" : ", in TLS"}\n`;
@@ -35,6 +38,10 @@ export function banner({ info, addresses, sheepdog }: Serving, asked: Asked): st
     places.length === 0 ? "  without NBD: commands cannot read or write\n" : places.join(""),
   );
   for (const address of sheepdog) lines.push(`  Sheepdog on ${formatAddress(address)}\n`);
+  for (const url of http.urls) {
+    const token = asked.isTerminal && http.hasConsole ? `/#token=${http.token}` : "";
+    lines.push(`  ${http.hasConsole ? "Console" : "HTTP API"} on ${url}${token}\n`);
+  }
   lines.push(`\nMake a disk:\n  npx kelpie ${storeOption(asked)}vdi create disk1 10G\n`);
   const reachable = addresses.filter(isReachable);
   // Faster than TCP, and surely this server and not another one.

@@ -111,7 +111,7 @@ test("serve is a gateway: NBD writes a disk, commands take snapshots of it meanw
   await said(kelpie("vdi create d 3M"));
   const interrupt = new AbortController();
   const shown = Promise.withResolvers<string>();
-  const serving = runCli(["serve", "--json", "--nbd", "127.0.0.1:0"], {
+  const serving = runCli(["serve", "--json", "--http", "off", "--nbd", "127.0.0.1:0"], {
     ...settings,
     signal: interrupt.signal,
     onStdout: shown.resolve,

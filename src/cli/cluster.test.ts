@@ -141,7 +141,7 @@ test("a server of Kelpie's answers for its store", async (t) => {
   const interrupt = new AbortController();
   const shown = Promise.withResolvers<string>();
   const serving = runCli(
-    ["serve", "--json", "--nbd", "off", "--sheepdog", `unix:${directory}/sock`],
+    ["serve", "--json", "--http", "off", "--nbd", "off", "--sheepdog", `unix:${directory}/sock`],
     { ...settings, signal: interrupt.signal, onStdout: shown.resolve },
   );
   serving.then(({ stderr }) => shown.reject(new Error(stderr)), shown.reject);

@@ -1,5 +1,7 @@
 import type { Exports } from "../block/exports.ts";
 import type { Control } from "../control/calls.ts";
+import type { ServerEvents } from "../control/server-events.ts";
+import type { StoreFigures } from "../control/server-shapes.ts";
 import type { Host } from "../host/host.ts";
 import type { Address } from "../host/net.ts";
 import type { StoreFacts } from "../sheepdog/cluster.ts";
@@ -22,6 +24,8 @@ export interface CliContext {
   /** If a person sits at one: both standard input and output are it. */
   readonly terminal?: Terminal | undefined;
   readonly openLocal: OpenLocal;
+  /** Where the console's page is, if it was built. */
+  readonly consoleDirectory?: string | undefined;
 }
 
 export interface Output {
@@ -49,6 +53,10 @@ export interface LocalStore {
   readonly sheepdog?: { objects: Objects; store: StoreFacts };
   /** Told before it stops being served: nobody waits for a disk's rate any more. */
   liftLimits?(): void;
+  /** What of a store can be watched; absent where it is elsewhere. */
+  figures?(): StoreFigures;
+  watch?(events: ServerEvents): void;
+  nameOfVid?(vid: number): string | undefined;
   /** Flushes and leaves a store that opens without recovery. */
   close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import { addAbortSignal } from "node:stream";
+import { fileURLToPath } from "node:url";
 import { KelpieError } from "../base/errors.ts";
 import type { Host } from "../host/host.ts";
 import { createNodeHost } from "../host/node/node-host.ts";
@@ -54,6 +55,8 @@ function createContext(host: Host, signal: AbortSignal): CliContext {
     version: packageVersion(),
     pid: process.pid,
     openLocal,
+    // From src/cli and from dist/cli, where it is built to in both cases.
+    consoleDirectory: fileURLToPath(new URL("../../dist/web", import.meta.url)),
     // Standard input is looked at only by commands that ask for it.
     get terminal() {
       const isOne = process.stdout.isTTY === true && process.stdin.isTTY === true;

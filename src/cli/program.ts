@@ -3,12 +3,15 @@ import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import { addCluster } from "./cluster.ts";
 import { type Cli, createCli, type Outcome } from "./command.ts";
 import { commandPath, prepare } from "./command-line.ts";
+import { addCompletion } from "./completions.ts";
 import { BrokenPipe, type CliContext } from "./context.ts";
 import { exitCode, exitCodeOf } from "./exit-codes.ts";
+import { addMan } from "./man-page.ts";
 import { addNode } from "./node.ts";
 import { addServe } from "./serve.ts";
 import { addStore } from "./store.ts";
 import { addTls } from "./tls.ts";
+import { addTop } from "./top.ts";
 import { addGetAttribute, addSetAttribute } from "./vdi-attributes.ts";
 import { addBackup, addRestore } from "./vdi-backup.ts";
 import { addCheck, addFlatten } from "./vdi-check.ts";
@@ -50,7 +53,8 @@ export async function run(argv: readonly string[], context: CliContext): Promise
   }
 }
 
-function createProgram(cli: Cli, context: CliContext, said: string[]): Command {
+/** All commands; what they say of themselves goes to `said`. */
+export function createProgram(cli: Cli, context: CliContext, said: string[]): Command {
   const program = new Command("kelpie")
     .description("Disks for virtual machines: snapshots, clones and rollback at once, over NBD.")
     .version(`kelpie ${context.version}`, "-V, --version", "print the version")
@@ -81,6 +85,9 @@ function createProgram(cli: Cli, context: CliContext, said: string[]): Command {
   addNode(program, cli);
   addCluster(program, cli);
   addTls(program, cli);
+  addTop(program, cli);
+  addCompletion(program, cli);
+  addMan(program, cli);
   return program;
 }
 

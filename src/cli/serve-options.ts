@@ -10,6 +10,9 @@ import { nbdSocket, sheepdogSocket } from "./session.ts";
 /** As every `sheep` has, and every client looks for. */
 const sheepdogPort = 7000;
 
+/** As nothing else that is much used. */
+const httpPort = 7080;
+
 /** Where to listen. */
 export interface WantedListener {
   address: Address;
@@ -50,6 +53,22 @@ export function sheepdogListeners(
       { kind: "tcp", host: "127.0.0.1", port: sheepdogPort },
       { kind: "unix", path: sheepdogSocket(store) },
     ],
+  });
+}
+
+/** The same for --http, which has TCP addresses only: the control socket is the API's Unix socket. */
+export function httpListeners(
+  flags: readonly string[] | undefined,
+  { insecure }: Pick<ListenSettings, "insecure">,
+): WantedListener[] {
+  const found = listeners("--http", flags, {
+    open: insecure,
+    defaults: [{ kind: "tcp", host: "127.0.0.1", port: httpPort }],
+  });
+  const unix = found.find(({ address }) => address.kind === "unix");
+  if (unix === undefined) return found;
+  throw new KelpieError("invalid", `--http ${formatAddress(unix.address)}: it is no TCP address`, {
+    remedy: "the store's control.sock is the same API on a Unix socket",
   });
 }
 

@@ -9,6 +9,7 @@ import type { CliContext, LocalStore } from "./context.ts";
 import type { Doors } from "./serve-doors.ts";
 import type { WantedListener } from "./serve-options.ts";
 import type { ServerCertificates } from "./serve-tls.ts";
+import { type ServerWatch, sheepdogConnection } from "./serve-watch.ts";
 
 export interface SheepdogListeners {
   /** Under the names people know, and with the ports that 0 became. */
@@ -22,13 +23,14 @@ interface Settings {
   doors: Pick<Doors, "connections" | "sheepdogTls">;
   /** Aborted when a client has ended the server. */
   stop: AbortController;
+  watch: ServerWatch;
 }
 
 /** One server on all addresses, because its operations are one after the other over all of them. */
 export async function listenSheepdog(
   context: CliContext,
   { sheepdog }: LocalStore,
-  { wanted, allowAdmin, stop, doors }: Settings,
+  { wanted, allowAdmin, stop, doors, watch }: Settings,
 ): Promise<SheepdogListeners | undefined> {
   if (sheepdog === undefined) {
     const asked = wanted.find(({ required }) => required);
@@ -44,8 +46,17 @@ export async function listenSheepdog(
   const net = sheepdogTls === undefined ? context.host.net : inTls(context, sheepdogTls);
   const server = new SheepdogServer(
     { allowAdmin },
-    { net, timers, log, ...sheepdog, connections, stop: () => stop.abort() },
+    {
+      net,
+      timers,
+      log,
+      ...sheepdog,
+      connections,
+      meterOfVid: (vid) => watch.meterOfVid(vid),
+      stop: () => stop.abort(),
+    },
   );
+  watch.addConnections(() => server.connections().map(sheepdogConnection));
   const addresses: Address[] = [];
   const shortened: { close(): void }[] = [];
   const close = async () => {

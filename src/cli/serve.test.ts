@@ -28,7 +28,10 @@ async function serve(t: TestContext, settings: CliSettings, ...flags: string[]):
   const interrupt = new AbortController();
   const shown = Promise.withResolvers<string>();
   const onStdout = shown.resolve;
-  const ended = runCli(["serve", ...flags], { ...settings, signal: interrupt.signal, onStdout });
+  // The default port belongs to whoever comes first.
+  const http = flags.includes("--http") ? [] : ["--http", "off"];
+  const argv = ["serve", ...http, ...flags];
+  const ended = runCli(argv, { ...settings, signal: interrupt.signal, onStdout });
   const early = ended.then(({ stderr }) => Promise.reject(new Error(`it ended: ${stderr}`)));
   early.catch(() => {}); // Only counts before the banner.
   const stop = (): Promise<CliResult> => {
@@ -273,7 +276,7 @@ test("the server ends when dog may and does shut it down", async (t) => {
   const store = sheepdogStore();
   const interrupt = new AbortController();
   const shown = Promise.withResolvers<string>();
-  const ended = runCli(["serve", ...flags], {
+  const ended = runCli(["serve", "--http", "off", ...flags], {
     store,
     directory: path,
     signal: interrupt.signal,

@@ -1,9 +1,11 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
+import { parseDuration } from "../base/durations.ts";
 import { isKelpieError, KelpieError } from "../base/errors.ts";
-import type { CallOutput, Control } from "../control/calls.ts";
+import type { Control } from "../control/calls.ts";
+import type { LogLevel } from "../host/log.ts";
 import type { Address } from "../host/net.ts";
 import { connectControl } from "../http/control-client.ts";
-import type { ControlServer } from "../http/control-server.ts";
+import type { ControlServer, ControlServerComponents } from "../http/control-server.ts";
 import { shortSocketPath } from "../http/socket-path.ts";
 import { createNbdServer } from "../nbd/server.ts";
 import { formatNbdUri } from "../nbd/uri.ts";
@@ -13,7 +15,9 @@ import { clusterStoreOf, openGateway, socketDirectory } from "./cluster-store.ts
 import type { Cli, GlobalOptions } from "./command.ts";
 import type { CliContext, LocalStore } from "./context.ts";
 import { type Doors, openDoors } from "./serve-doors.ts";
+import { listenHttp } from "./serve-http.ts";
 import {
+  httpListeners,
   nbdListeners,
   parseKeepDiscarded,
   sheepdogListeners,
@@ -21,6 +25,7 @@ import {
 } from "./serve-options.ts";
 import { listenSheepdog } from "./serve-sheepdog.ts";
 import type { TlsFlags } from "./serve-tls.ts";
+import { nbdConnection, ServerWatch } from "./serve-watch.ts";
 import { controlSocket, refuseFile, storeDirectory } from "./session.ts";
 
 interface ServeOptions extends GlobalOptions, TlsFlags {
@@ -28,11 +33,14 @@ interface ServeOptions extends GlobalOptions, TlsFlags {
   sheepdogTls?: boolean;
   maxConnections?: string;
   nbd?: string[];
+  http?: string[];
   sheepdog?: string[];
   lock?: boolean;
   allowAdmin?: boolean;
   insecure?: boolean;
   keepDiscarded?: string;
+  logLevel?: LogLevel;
+  logSlow?: string;
 }
 
 export function addServe(program: Command, cli: Cli): void {
@@ -42,7 +50,8 @@ export function addServe(program: Command, cli: Cli): void {
     .description(
       `Serves the store's disks until Ctrl-C, and makes the store if there is none: over NBD, and to
 Sheepdog's clients, QEMU up to 6.0 and dog. Other kelpie commands on the same store ask this server.
-ADDR is host:port, unix:PATH or off. Without NBD commands cannot read or write the disks' data, but
+The console is a page for browsers: the URL that is printed lets one in, as does the file "token" of the
+store. ADDR is host:port, unix:PATH or off. Without NBD commands cannot read or write the disks' data, but
 snapshots, rollback and questions still work.
 
 TLS is required on TCP addresses only: a Unix socket has an owner and a mode, and offers it. SIGHUP
@@ -56,6 +65,11 @@ has the certificates read again.`,
     .option(
       "--sheepdog <addr>",
       "listen here, not on 127.0.0.1:7000 and <store>/sock; may be repeated",
+      collect,
+    )
+    .option(
+      "--http <addr>",
+      "listen here, not on 127.0.0.1:7080, for the console, the API and metrics; may be repeated",
       collect,
     )
     .option("--lock", "a disk that a Sheepdog client has opened is refused to others, over NBD too")
@@ -74,6 +88,13 @@ has the certificates read again.`,
       "--keep-discarded <time,share>",
       "how long, and in what share of the file system, discarded disks are kept; else 1h,10%",
     )
+    .addOption(
+      new Option(
+        "--log-level <level>",
+        "what is logged, to standard error, as lines of JSON; else warn",
+      ).choices(["debug", "info", "warn", "error", "silent"]),
+    )
+    .option("--log-slow <time>", "log every request that takes longer, such as 100ms")
     .addHelpText(
       "after",
       `
@@ -109,11 +130,14 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
     doors.access !== undefined && options.sheepdog === undefined
       ? [] // whoever reaches it can open every disk
       : sheepdogListeners(options.sheepdog, { ...listening, guarded: doors.sheepdogIsGuarded });
+  const wantedHttp = httpListeners(options.http, listening);
   const keepDiscarded =
     options.keepDiscarded === undefined
       ? {}
       : { keepDiscarded: parseKeepDiscarded(options.keepDiscarded) };
   const keep = { ...keepDiscarded, lock: options.lock === true };
+  const slowMs = options.logSlow === undefined ? undefined : parseDuration(options.logSlow);
+  if (options.logLevel !== undefined) context.host.log.level = options.logLevel;
   const startedMs = context.host.clock.nowMs();
   const local =
     cluster === undefined
@@ -123,10 +147,12 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
   const stop = new AbortController();
   const forget = doors.reloads ? context.onHangup?.(() => void doors.reload()) : undefined;
   try {
-    const listeners = await listenNbd(context, { local, doors }, wanted);
+    const watch = new ServerWatch(context, { store: local, slowMs });
+    open.push(watch);
+    const listeners = await listenNbd(context, { watch, doors }, wanted);
     open.push(...listeners);
     const settings = { wanted: wantedSheepdog, allowAdmin: options.allowAdmin === true };
-    const sheepdog = await listenSheepdog(context, local, { ...settings, stop, doors });
+    const sheepdog = await listenSheepdog(context, local, { ...settings, stop, doors, watch });
     if (sheepdog !== undefined) open.push(sheepdog);
     const nbd = listeners.map(({ address }) =>
       formatNbdUri({ address, exportName: "", ...tls?.uriAt(address) }),
@@ -137,17 +163,27 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
     const served = cluster?.url ?? store;
     const process = { version: context.version, pid: context.pid, startedMs };
     const addresses = sheepdog?.addresses ?? [];
-    const info = { ...process, store: served, nbd, sheepdog: addresses.map(formatAddress) };
-    open.push(await listenControl(context, store, withServerInfo(local.control, info)));
+    const where = { nbd, sheepdog: addresses.map(formatAddress), http: [] as string[] };
+    const info = { ...process, store: served, ...where };
+    const components = await apiComponents(context, watch, watch.control(info));
+    const http = await listenHttp(context, store, { wanted: wantedHttp, components });
+    open.push(http);
+    info.http.push(...http.urls);
+    open.push(await listenControl(store, components));
     const shown = {
       info,
       addresses: listeners.map(({ address }) => ({ address, ...tls?.uriAt(address) })),
       sheepdog: addresses,
+      http,
     };
     await context.stdout.write(
       options.json === true
         ? `${JSON.stringify({ ...info, control: controlSocket(store) })}\n`
-        : banner(shown, { store: options.store, env: context.env }),
+        : banner(shown, {
+            store: options.store,
+            env: context.env,
+            isTerminal: context.stdout.isTerminal,
+          }),
     );
     await aborted(AbortSignal.any([context.signal, stop.signal]));
   } finally {
@@ -188,7 +224,7 @@ async function openStore(
 }
 
 interface Served {
-  local: LocalStore;
+  watch: ServerWatch;
   doors: Doors;
 }
 
@@ -217,10 +253,11 @@ async function listenNbd(
 
 async function listenOn(
   context: CliContext,
-  { local: { exports }, doors }: Served,
+  { watch, doors }: Served,
   address: Address,
 ): Promise<NbdListener> {
   const { net, timers, log } = context.host;
+  const { exports } = watch;
   const short = address.kind === "unix" ? shortSocketPath(address.path) : undefined;
   const bound: Address = short === undefined ? address : { kind: "unix", path: short.path };
   try {
@@ -234,6 +271,7 @@ async function listenOn(
         connections: doors.connections,
       },
     );
+    watch.addConnections(() => server.connections().map(nbdConnection));
     return {
       // Under the name people know, and with the port that 0 became.
       address: address.kind === "unix" ? address : (server.addresses[0] ?? address),
@@ -248,25 +286,32 @@ async function listenOn(
   }
 }
 
-async function listenControl(
-  context: CliContext,
-  store: string,
+/** What is the same whichever way the API is reached. */
+async function apiComponents(
+  { version, host: { log, timers } }: CliContext,
+  watch: ServerWatch,
   control: Control,
-): Promise<ControlServer> {
-  const { log } = context.host;
-  // Loaded here, because no other command needs an HTTP server and it is the largest part of all.
-  const { openControlServer } = await import("../http/control-server.ts");
-  return openControlServer({ socketPath: controlSocket(store) }, { control, log });
+): Promise<ControlServerComponents> {
+  // Loaded here, because no other command needs it.
+  const { createMetrics } = await import("../http/metrics.ts");
+  const { events, meters, connections, jobs, figures } = watch;
+  const metrics = createMetrics({ version, meters, connections, jobs, figures });
+  const ready = async () => {
+    if (figures === undefined) return;
+    const { state } = await control.call("store.info", {});
+    if (state !== "full") return;
+    throw new KelpieError("no-space", "the store is full", { remedy: "delete disks or snapshots" });
+  };
+  return { control, log, timers, version, events, metrics, ready };
 }
 
-/** Who serves is known here and not in the store. */
-function withServerInfo(control: Control, info: CallOutput<"server.info">): Control {
-  return {
-    call: (name, input, context) => {
-      if (name === "server.info") return Promise.resolve(info as CallOutput<typeof name>);
-      return control.call(name, input, context);
-    },
-  };
+async function listenControl(
+  store: string,
+  components: ControlServerComponents,
+): Promise<ControlServer> {
+  // Loaded here, because no other command needs an HTTP server and it is the largest part of all.
+  const { openControlServer } = await import("../http/control-server.ts");
+  return openControlServer({ socketPath: controlSocket(store) }, components);
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -108,6 +108,11 @@ export function nbdSocket(store: string): string {
   return `${store}/nbd.sock`;
 }
 
+/** Who can read it may use the API over TCP. */
+export function tokenFile(store: string): string {
+  return `${store}/token`;
+}
+
 /** As `sheep` calls its own. */
 export function sheepdogSocket(store: string): string {
   return `${store}/sock`;
