@@ -35,7 +35,7 @@ export async function recordStacks(recording: Recording): Promise<string> {
   await made.control.call("vdi.create", { name, sizeBytes });
   await made.close();
   const path = join(directory, "nbd.sock");
-  const listen = ["--nbd", `unix:${path}`, "--sheepdog", "off"];
+  const listen = ["--nbd", `unix:${path}`, "--sheepdog", "off", "--http", "off"];
   const serve = [program, "serve", "--store", store, ...listen];
   const server = await PeerProcess.start(process.execPath, [...nodeOptions, ...serve], path);
   try {

@@ -186,7 +186,7 @@ class KillWorld {
 }
 
 async function startServer(store: string): Promise<ChildProcess> {
-  const listen = ["--nbd", `unix:${store}/nbd.sock`, "--sheepdog", "off"];
+  const listen = ["--nbd", `unix:${store}/nbd.sock`, "--sheepdog", "off", "--http", "off"];
   const args = [mainPath, "serve", "--store", store, ...listen];
   const server = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   await new Promise<void>((resolve, reject) => {

@@ -80,7 +80,7 @@ let server: ChildProcess;
 before(async () => {
   mkdirSync(join(directory, "bin"));
   symlinkSync(join(projectRoot, "bin/kelpie"), join(directory, "bin/kelpie"));
-  const listen = ["--nbd", "unix:kelpie-data/nbd.sock", "--sheepdog", "off"];
+  const listen = ["--nbd", "unix:kelpie-data/nbd.sock", "--sheepdog", "off", "--http", "off"];
   server = spawn("kelpie", ["serve", ...listen], {
     cwd: directory,
     env,
