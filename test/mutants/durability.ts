@@ -30,7 +30,7 @@ export const durabilityMutants: Mutant[] = [
     name: "a flush is answered for batches that came during its sync",
     file: logWriter,
     find: "        this.#synced = Math.max(this.#synced, target);",
-    replace: "        this.#synced = this.#applied;",
+    replace: "        this.#synced = this.applied;",
     why: "after the sync everything is synced, one thinks",
   },
   {
