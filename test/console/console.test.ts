@@ -283,10 +283,9 @@ test("no page has a serious barrier, light, dark or narrow, and none is wider th
   for (const [look, settings] of looks) {
     const { page, faults } = await openPage(browser, served.entry, settings);
     await page.getByRole("link", { name: "web1" }).waitFor();
-    await picture(page, `console-disks-${look}`);
+    if (look === "light") await picture(page, "console-disks-light");
     for (const place of ["disks", "disk/web1", "live", "vms", "activity"]) {
       await page.goto(`${served.url}/#/${place}`);
-      await page.waitForLoadState("networkidle").catch(() => {}); // events keep coming
       await page.locator("main h1, main h2").first().waitFor();
       if (place === "disk/web1") {
         await page.getByRole("button", { name: /^snap1 .*, a snapshot/ }).click();
@@ -294,7 +293,6 @@ test("no page has a serious barrier, light, dark or narrow, and none is wider th
         await page.locator(".map").waitFor();
         await picture(page, `console-disk-${look}`);
       }
-      if (place === "activity") await picture(page, `console-activity-${look}`);
       assert.deepEqual(await seriousProblems(page), [], `${place}, ${look}`);
       const wide = "document.documentElement.scrollWidth - window.innerWidth";
       assert.ok(((await page.evaluate(wide)) as number) <= 0, `${place} fits, ${look}`);
