@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { CliContext } from "./context.ts";
+import { s3OptionsOf } from "./s3-place.ts";
 import { openSession, type Session } from "./session.ts";
 import { hintAtSnapshot } from "./snapshot-name.ts";
 
@@ -31,6 +32,10 @@ export interface Printer {
 export interface GlobalOptions {
   store?: string;
   json?: boolean;
+  local?: string;
+  s3Endpoint?: string;
+  s3Region?: string;
+  s3PathStyle?: "on" | "off";
 }
 
 export interface Outcome {
@@ -41,8 +46,10 @@ export function createCli(context: CliContext, outcome: Outcome): Cli {
   return {
     context,
     async onStore(command, body, options = {}) {
-      const { store, json = false } = command.optsWithGlobals<GlobalOptions>();
-      const session = await openSession(context, { store, create: false, ...options });
+      const globals = command.optsWithGlobals<GlobalOptions>();
+      const { store, local, json = false } = globals;
+      const place = { store, local, s3: s3OptionsOf(globals) };
+      const session = await openSession(context, { ...place, create: false, ...options });
       try {
         outcome.exitCode = (await body(session, createPrinter(context, json))) ?? 0;
       } catch (error) {

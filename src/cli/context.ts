@@ -1,7 +1,8 @@
 import type { Exports } from "../block/exports.ts";
-import type { Control } from "../control/calls.ts";
+import type { Control, Progress } from "../control/calls.ts";
 import type { ServerEvents } from "../control/server-events.ts";
 import type { StoreFigures } from "../control/server-shapes.ts";
+import type { StoreCopyResult } from "../control/store-copy.ts";
 import type { Host } from "../host/host.ts";
 import type { Address } from "../host/net.ts";
 import type { StoreFacts } from "../sheepdog/cluster.ts";
@@ -57,8 +58,16 @@ export interface LocalStore {
   figures?(): StoreFigures;
   watch?(events: ServerEvents): void;
   nameOfVid?(vid: number): string | undefined;
+  /** Copies all of it to a place that has nothing. Absent where that cannot be. */
+  copyTo?(place: string, options: CopyToOptions): Promise<StoreCopyResult>;
   /** Flushes and leaves a store that opens without recovery. */
   close(): Promise<void>;
+}
+
+export interface CopyToOptions {
+  s3: S3Options;
+  progress: (progress: Progress) => void;
+  signal: AbortSignal;
 }
 
 export interface OpenLocalOptions {
@@ -70,6 +79,22 @@ export interface OpenLocalOptions {
   keepDiscarded?: KeepDiscarded;
   /** A disk that a client of Sheepdog has opened is refused to others. */
   lock?: boolean;
+  /** Of a store that is not in this directory: what is kept on this machine. */
+  directory?: string;
+  s3?: S3Options;
+}
+
+/** Of a store in an object store. What is absent is as AWS's own tools have it. */
+export interface S3Options {
+  endpoint?: string;
+  region?: string;
+  /** By default if there is an endpoint. */
+  pathStyle?: boolean;
+  cacheBytes?: number;
+  /** Also from a gateway that has not closed it. */
+  takeOver?: boolean;
+  /** Snapshots of which not all had been sent are deleted. */
+  acceptLoss?: boolean;
 }
 
 /** Discarded tips are purged when they are older, or when they take more of the store. */
@@ -79,5 +104,5 @@ export interface KeepDiscarded {
   fraction?: number;
 }
 
-/** Opens the store at `url`, a directory for now. "busy" when another process has it open. */
+/** Opens the store at `url`, a directory or s3://bucket/prefix. "busy" when another process has it open. */
 export type OpenLocal = (url: string, options: OpenLocalOptions) => Promise<LocalStore>;

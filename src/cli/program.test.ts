@@ -323,7 +323,7 @@ test("exit codes are dog's, and no failure is 0", async () => {
     ["vdi delete disk1 -s 0", 64, /ids begin at 1/],
     ["vdi undelete disk1 --id x", 64, /id "x"/],
     ["vdi resize disk1 1M", 64, /--shrink/],
-    ["--store s3://bucket/x vdi list", 1, /store s3:\/\/bucket\/x/],
+    ["--store rbd://pool/x vdi list", 1, /store rbd:\/\/pool\/x/],
     ["serve --nbd 0.0.0.0:10809", 64, /--insecure/],
     ["serve --nbd nonsense", 64, /"nonsense"/],
     ["serve --keep-discarded 1y", 64, /"1y"/],
@@ -359,7 +359,7 @@ test("help and the version go to standard output and are no failure", async () =
     const { exitCode, stdout, stderr } = await runCli(argv, { store });
     assert.deepEqual([exitCode, stderr], [0, ""]);
     assert.match(stdout, /^Usage: kelpie/);
-    assert.match(stdout, /--store <dir>/);
+    assert.match(stdout, /--store <dir\|url>/);
     assert.ok(stdout.split("\n").every((line) => line.length <= 100));
   }
   assert.equal((await runCli(["--version"], { store })).stdout, "kelpie 0.0.0-test\n");

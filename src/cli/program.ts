@@ -1,4 +1,4 @@
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
 import { addCluster } from "./cluster.ts";
 import { type Cli, createCli, type Outcome } from "./command.ts";
@@ -16,7 +16,7 @@ import { addGetAttribute, addSetAttribute } from "./vdi-attributes.ts";
 import { addBackup, addRestore } from "./vdi-backup.ts";
 import { addCheck, addFlatten } from "./vdi-check.ts";
 import { addCopy } from "./vdi-copy.ts";
-import { addCreate, addResize } from "./vdi-create.ts";
+import { addCreate, addResize, addSet } from "./vdi-create.ts";
 import { addDiff, addMap } from "./vdi-diff.ts";
 import { addExport } from "./vdi-export.ts";
 import { addImport } from "./vdi-import.ts";
@@ -58,7 +58,16 @@ export function createProgram(cli: Cli, context: CliContext, said: string[]): Co
   const program = new Command("kelpie")
     .description("Disks for virtual machines: snapshots, clones and rollback at once, over NBD.")
     .version(`kelpie ${context.version}`, "-V, --version", "print the version")
-    .option("--store <dir>", "the store; $KELPIE_STORE, else ./kelpie-data")
+    .option("--store <dir|url>", "the store; $KELPIE_STORE, else ./kelpie-data")
+    .option("--local <dir>", "of s3://bucket/prefix: what is kept on this machine; $KELPIE_LOCAL")
+    .option("--s3-endpoint <url>", "other than AWS; $AWS_ENDPOINT_URL")
+    .option("--s3-region <name>", "$AWS_REGION, or as in ~/.aws/config")
+    .addOption(
+      new Option(
+        "--s3-path-style <on|off>",
+        "the bucket is in the path; on with an endpoint",
+      ).choices(["on", "off"]),
+    )
     .option("--json", "print results as JSON")
     .helpCommand(false)
     .showSuggestionAfterError(true)
@@ -134,6 +143,7 @@ function addVdi(program: Command, cli: Cli): void {
     addPurge,
     addResize,
     addQos,
+    addSet,
     addFlatten,
     addDiff,
     addMap,

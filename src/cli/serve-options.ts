@@ -1,10 +1,11 @@
 import { resolve } from "node:path";
 import { parseDuration } from "../base/durations.ts";
 import { KelpieError } from "../base/errors.ts";
+import { parseSize } from "../base/sizes.ts";
 import type { Address } from "../host/net.ts";
 import { nbdPort } from "../nbd/uri.ts";
 import { formatAddress, isLocal, parseAddress } from "./addresses.ts";
-import type { KeepDiscarded } from "./context.ts";
+import type { KeepDiscarded, S3Options } from "./context.ts";
 import { nbdSocket, sheepdogSocket } from "./session.ts";
 
 /** As every `sheep` has, and every client looks for. */
@@ -121,5 +122,45 @@ function notLocal(flag: string, address: Address): KelpieError {
 function notAKeep(text: string): KelpieError {
   return new KelpieError("invalid", `--keep-discarded ${text}: it is a time, a share, or both`, {
     remedy: "write it like 1h,10% or 0",
+  });
+}
+
+/** What the server alone is told of a store in an object store. */
+export function s3ServeOptions(options: {
+  cacheSize?: string;
+  takeOver?: boolean;
+  acceptLoss?: boolean;
+}): S3Options {
+  const { cacheSize, takeOver, acceptLoss } = options;
+  return {
+    ...(cacheSize === undefined ? {} : { cacheBytes: parseSize(cacheSize) }),
+    ...(takeOver === undefined ? {} : { takeOver }),
+    ...(acceptLoss === undefined ? {} : { acceptLoss }),
+  };
+}
+
+/** What means nothing for a directory is a mistake, and not to be passed over. */
+export function refuseS3Options(options: {
+  local?: string;
+  s3Endpoint?: string;
+  s3Region?: string;
+  s3PathStyle?: string;
+  cacheSize?: string;
+  takeOver?: boolean;
+  acceptLoss?: boolean;
+}): void {
+  const flags = {
+    "--local": options.local,
+    "--s3-endpoint": options.s3Endpoint,
+    "--s3-region": options.s3Region,
+    "--s3-path-style": options.s3PathStyle,
+    "--cache-size": options.cacheSize,
+    "--take-over": options.takeOver,
+    "--accept-loss": options.acceptLoss,
+  };
+  const given = Object.entries(flags).find(([, value]) => value !== undefined)?.[0];
+  if (given === undefined) return;
+  throw new KelpieError("invalid", `${given} is for stores in an object store`, {
+    remedy: "name one with --store s3://bucket/prefix",
   });
 }

@@ -13,20 +13,23 @@ import { formatAddress } from "./addresses.ts";
 import { banner } from "./banner.ts";
 import { clusterStoreOf, openGateway, socketDirectory } from "./cluster-store.ts";
 import type { Cli, GlobalOptions } from "./command.ts";
-import type { CliContext, LocalStore } from "./context.ts";
+import type { CliContext, LocalStore, OpenLocalOptions } from "./context.ts";
+import { s3OptionsOf } from "./s3-place.ts";
 import { type Doors, openDoors } from "./serve-doors.ts";
 import { listenHttp } from "./serve-http.ts";
 import {
   httpListeners,
   nbdListeners,
   parseKeepDiscarded,
+  refuseS3Options,
+  s3ServeOptions,
   sheepdogListeners,
   type WantedListener,
 } from "./serve-options.ts";
 import { listenSheepdog } from "./serve-sheepdog.ts";
 import type { TlsFlags } from "./serve-tls.ts";
 import { nbdConnection, ServerWatch } from "./serve-watch.ts";
-import { controlSocket, refuseFile, storeDirectory } from "./session.ts";
+import { controlSocket, refuseFile, s3UrlOf, storeDirectory } from "./session.ts";
 
 interface ServeOptions extends GlobalOptions, TlsFlags {
   access?: string;
@@ -41,6 +44,9 @@ interface ServeOptions extends GlobalOptions, TlsFlags {
   keepDiscarded?: string;
   logLevel?: LogLevel;
   logSlow?: string;
+  cacheSize?: string;
+  takeOver?: boolean;
+  acceptLoss?: boolean;
 }
 
 export function addServe(program: Command, cli: Cli): void {
@@ -95,11 +101,18 @@ has the certificates read again.`,
       ).choices(["debug", "info", "warn", "error", "silent"]),
     )
     .option("--log-slow <time>", "log every request that takes longer, such as 100ms")
+    .option("--cache-size <size>", "of s3://bucket/prefix: what may be kept here; else 10G")
+    .option(
+      "--take-over",
+      "of s3://bucket/prefix: have it, though a gateway that is gone for good has not closed it",
+    )
+    .option("--accept-loss", "the same: delete snapshots of which not all had been sent")
     .addHelpText(
       "after",
       `
 Examples:
   kelpie serve
+  kelpie serve --store s3://bucket/disks --s3-endpoint http://127.0.0.1:7480
   kelpie serve --store /srv/disks --nbd unix:/run/kelpie.sock --nbd 127.0.0.1:10809
   kelpie serve --store sheepdog://10.0.0.7:7000   disks of a Sheepdog cluster, over NBD
   kelpie serve --nbd 192.168.0.5:10809 --tls-dir /etc/kelpie/tls --tls-verify-peer
@@ -119,7 +132,7 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
   // Of a cluster, what is in this directory are sockets.
   const store =
     cluster === undefined
-      ? storeDirectory(context, options.store)
+      ? storeDirectory(context, options.store, options.local)
       : await socketDirectory(context, cluster);
   await refuseFile(context, store);
   const doors = await openDoors(context, options);
@@ -135,13 +148,20 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
     options.keepDiscarded === undefined
       ? {}
       : { keepDiscarded: parseKeepDiscarded(options.keepDiscarded) };
-  const keep = { ...keepDiscarded, lock: options.lock === true };
+  const url = s3UrlOf(context, options.store);
+  if (url === undefined) refuseS3Options(options);
+  const keep = {
+    ...keepDiscarded,
+    lock: options.lock === true,
+    directory: store,
+    s3: { ...s3OptionsOf(options), ...s3ServeOptions(options) },
+  };
   const slowMs = options.logSlow === undefined ? undefined : parseDuration(options.logSlow);
   if (options.logLevel !== undefined) context.host.log.level = options.logLevel;
   const startedMs = context.host.clock.nowMs();
   const local =
     cluster === undefined
-      ? await openStore(context, store, keep)
+      ? await openStore(context, url ?? store, keep)
       : await openGateway(context, cluster, keep);
   const open: Closable[] = [local];
   const stop = new AbortController();
@@ -160,7 +180,7 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
     // QEMUs that were started without certificates.
     const plain = listeners.filter(({ address }) => tls?.requiredAt(address) !== true);
     local.vms?.serve(plain.map(({ address }) => address));
-    const served = cluster?.url ?? store;
+    const served = cluster?.url ?? url ?? store;
     const process = { version: context.version, pid: context.pid, startedMs };
     const addresses = sheepdog?.addresses ?? [];
     const where = { nbd, sheepdog: addresses.map(formatAddress), http: [] as string[] };
@@ -207,13 +227,13 @@ interface NbdListener extends Closable {
 async function openStore(
   context: CliContext,
   store: string,
-  keep: { keepDiscarded?: ReturnType<typeof parseKeepDiscarded>; lock: boolean },
+  keep: Omit<OpenLocalOptions, "host" | "create"> & { directory: string },
 ): Promise<LocalStore> {
   try {
     return await context.openLocal(store, { host: context.host, create: true, ...keep });
   } catch (error) {
     if (!isKelpieError(error, "busy")) throw error;
-    const running = await connectControl(controlSocket(store)).catch(() => undefined);
+    const running = await connectControl(controlSocket(keep.directory)).catch(() => undefined);
     if (running === undefined) throw error;
     const { pid, nbd } = running.info;
     throw new KelpieError("busy", `store ${store}: a server has it open, pid ${pid}`, {

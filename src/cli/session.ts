@@ -8,7 +8,8 @@ import { shortSocketPath } from "../http/socket-path.ts";
 import { connectNbd } from "../nbd/client.ts";
 import { type NbdUri, parseNbdUri } from "../nbd/uri.ts";
 import { type ClusterStore, clusterStoreOf, openCluster } from "./cluster-store.ts";
-import type { CliContext, LocalStore } from "./context.ts";
+import type { CliContext, LocalStore, S3Options } from "./context.ts";
+import { isS3Url, s3Directory } from "./s3-place.ts";
 import { splitName } from "./snapshot-name.ts";
 import { printable } from "./text.ts";
 import { clientTls } from "./tls-credentials.ts";
@@ -26,6 +27,9 @@ export interface Session {
 export interface SessionSettings {
   /** As given with --store, or undefined. */
   store: string | undefined;
+  /** Of a store in an object store: the directory on this machine, as given with --local. */
+  local?: string | undefined;
+  s3?: S3Options;
   /** Make a store if there is none. */
   create: boolean;
   /** Open it even where data is gone that had been synced. */
@@ -39,7 +43,8 @@ export async function openSession(
 ): Promise<Session> {
   const cluster = clusterStoreOf(context, settings.store);
   if (cluster !== undefined) return await openClusterSession(context, cluster);
-  const store = storeDirectory(context, settings.store);
+  const store = storeDirectory(context, settings.store, settings.local);
+  const url = s3UrlOf(context, settings.store) ?? store;
   await refuseFile(context, store);
   const deadlineMs = context.host.clock.monotonicMs() + busyWaitMs;
   for (;;) {
@@ -47,9 +52,10 @@ export async function openSession(
     if (running !== undefined) return remoteSession(context, running);
     try {
       const { create, acceptDamage = false } = settings;
-      const options = { host: context.host, create, acceptDamage };
+      const { s3 = {} } = settings;
+      const options = { host: context.host, create, acceptDamage, directory: store, s3 };
       const missing = create && !(await hasStore(context, store));
-      const local = await context.openLocal(store, options);
+      const local = await context.openLocal(url, options);
       // A disk in a store that nobody looks into is as good as lost.
       if (missing && (await hasStore(context, store))) {
         await context.stderr.write(`kelpie: made a new store in ${printable(store)}\n`);
@@ -74,8 +80,23 @@ async function openClusterSession(context: CliContext, cluster: ClusterStore): P
   return localSession(context, await openCluster(context, cluster));
 }
 
-/** The directory a command line means. Fails with "unsupported" for what is no directory. */
-export function storeDirectory(context: CliContext, option: string | undefined): string {
+/** The object store that --store or $KELPIE_STORE names; undefined if it names something else. */
+export function s3UrlOf(context: CliContext, option: string | undefined): string | undefined {
+  const store = option ?? context.env.KELPIE_STORE;
+  return store !== undefined && isS3Url(store) ? store.replace(/\/+$/, "") : undefined;
+}
+
+/**
+ * The directory a command line means: the store, or what this machine keeps of one in an object store.
+ * Fails with "unsupported" for what is neither.
+ */
+export function storeDirectory(
+  context: CliContext,
+  option: string | undefined,
+  local?: string,
+): string {
+  const url = s3UrlOf(context, option);
+  if (url !== undefined) return s3Directory(context, url, local);
   const store = option ?? (context.env.KELPIE_STORE || defaultStore);
   if (store === "") {
     throw new KelpieError("invalid", "the store is empty", { remedy: "give --store a directory" });
@@ -84,7 +105,7 @@ export function storeDirectory(context: CliContext, option: string | undefined):
   if (scheme !== undefined) {
     throw new KelpieError(
       "unsupported",
-      `store ${store}: this version keeps stores in directories and in Sheepdog clusters`,
+      `store ${store}: stores are directories, s3://bucket/prefix, or sheepdog://host:port`,
     );
   }
   return resolve(store);

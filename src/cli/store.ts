@@ -3,6 +3,7 @@ import { formatSize } from "../base/sizes.ts";
 import type { CallOutput } from "../control/calls.ts";
 import type { Cli, CommandBody } from "./command.ts";
 import { createProgressLine } from "./progress.ts";
+import { addStoreCopy } from "./store-copy.ts";
 import { formatFields, printable } from "./text.ts";
 import { checkExitCode, describeCheck } from "./vdi-check.ts";
 
@@ -17,6 +18,7 @@ export function addStore(program: Command, cli: Cli): void {
   addCheck(store, cli);
   addInspect(store, cli);
   addClean(store, cli);
+  addStoreCopy(store, cli);
 }
 
 function addInfo(store: Command, cli: Cli): void {
@@ -121,5 +123,20 @@ function describeInfo(info: CallOutput<"store.info">): string {
     ["Live data", formatSize(info.liveBytes)],
     ["Used", formatSize(info.usedBytes)],
     ["Free", `${formatSize(info.freeBytes)}, of which ${formatSize(info.reserveBytes)} in reserve`],
+    ...remoteFields(info.remote),
   ]);
+}
+
+function remoteFields(remote: CallOutput<"store.info">["remote"]): [string, string][] {
+  if (remote === undefined) return [];
+  const { pendingBytes, cacheBytes, cacheBytesMax, cacheHits, cacheMisses } = remote;
+  const kinds = Object.entries(remote.requests).map(([kind, { requests, failures }]) => {
+    return `${requests} ${kind}${failures === 0 ? "" : ` (${failures} without success)`}`;
+  });
+  return [
+    ["Not sent yet", formatSize(pendingBytes)],
+    ["Cache", `${formatSize(cacheBytes)} of ${formatSize(cacheBytesMax)}`],
+    ["Cache reads", `${cacheHits} here, ${cacheMisses} fetched`],
+    ["Requests", kinds.join(", ")],
+  ];
 }

@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { KelpieError } from "../base/errors.ts";
 import { exactSize, formatSize, parseSize } from "../base/sizes.ts";
 import { deviceBytesMax, sectorBytes } from "../block/block-device.ts";
@@ -13,7 +13,8 @@ export function addCreate(parent: Command, cli: Cli): void {
     .summary("make an empty disk")
     .description("Makes an empty disk. It takes no space until it is written.")
     .argument("<name>", "name of the new disk")
-    .argument("<size>", "its size: 10G, 1.5T, 512M; a multiple of 512 bytes");
+    .argument("<size>", "its size: 10G, 1.5T, 512M; a multiple of 512 bytes")
+    .addOption(flushOption());
   addQosOptions(create)
     .addHelpText(
       "after",
@@ -23,14 +24,15 @@ Examples:
   kelpie vdi create disk1 1.5T --json
   kelpie vdi create disk1 10G --iops 1000 --bps 50M`,
     )
-    .action((name: string, size: string, options: QosOptions, command: Command) => {
+    .action((name: string, size: string, options: QosOptions & FlushOption, command: Command) => {
       const sizeBytes = parseSize(size);
       const qos = changed(null, options) ?? undefined;
       refuseForgottenUnit(size, sizeBytes);
       return cli.onStore(
         command,
         async ({ control }, printer) => {
-          const entry = await control.call("vdi.create", { name, sizeBytes, qos });
+          const mode = options.flush === undefined ? {} : { flush: options.flush };
+          const entry = await control.call("vdi.create", { name, sizeBytes, qos, ...mode });
           await printer.print(
             entry,
             () => `${printable(name)}: created, ${formatSize(entry.sizeBytes)}`,
@@ -40,6 +42,44 @@ Examples:
         { create: true },
       );
     });
+}
+
+interface FlushOption {
+  flush?: "object" | "local";
+}
+
+/** Of a disk in an object store. */
+function flushOption(): Option {
+  return new Option(
+    "--flush <mode>",
+    "in an object store: what a flush waits for, that (object) or this machine's disk (local)",
+  ).choices(["object", "local"]);
+}
+
+export function addSet(parent: Command, cli: Cli): void {
+  parent
+    .command("set")
+    .summary("change a setting of a disk")
+    .description(
+      `Changes a setting of a disk, also of an attached one. With --flush local a flush does not wait for
+the object store, which follows in order: if the gateway's machine is lost with its disk, what is
+left is an earlier moment of the disk, a few seconds old or more if the network is slow.`,
+    )
+    .argument("<name>", "the disk")
+    .addOption(flushOption().makeOptionMandatory())
+    .addHelpText(
+      "after",
+      `
+Example:
+  kelpie vdi set disk1 --flush local`,
+    )
+    .action((name: string, { flush = "object" }: FlushOption, command: Command) =>
+      cli.onStore(command, async ({ control }, printer) => {
+        const entry = await control.call("vdi.setFlush", { name, flush });
+        await printer.print(entry, () => `${printable(name)}: flush ${flush}`);
+        return 0;
+      }),
+    );
 }
 
 export function addResize(parent: Command, cli: Cli): void {

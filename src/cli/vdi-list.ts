@@ -42,6 +42,8 @@ Examples:
 export function vdiTable(entries: readonly VdiEntry[]): string {
   // Where there are no VMs nothing is said of them.
   const ofVms = entries.some(({ vm }) => vm !== undefined);
+  // Nor, where all of it is, of what is in the object store.
+  const isSending = entries.some(({ pending }) => pending === true);
   const rows = entries.map((entry) => [
     `${kindOf(entry)} ${printable(entry.name)}`,
     // As in dog: the working VDI has no id yet.
@@ -53,8 +55,9 @@ export function vdiTable(entries: readonly VdiEntry[]): string {
     String(entry.point),
     printable(entry.tag),
     ...(ofVms ? [printable(entry.vm ?? "")] : []),
+    ...(isSending ? [entry.pending === true ? "not yet" : "yes"] : []),
   ]);
-  const header = ofVms ? [...vdiHeader, "VM"] : vdiHeader;
+  const header = [...vdiHeader, ...(ofVms ? ["VM"] : []), ...(isSending ? ["Sent"] : [])];
   return formatTable(header, rows, ["Id", "Size", "Used", "Shared", "VDI id"]);
 }
 

@@ -9,6 +9,7 @@ import { plural, printable } from "./text.ts";
 interface SnapshotOptions {
   snapshot?: string;
   quiesce?: boolean;
+  wait?: boolean;
 }
 
 export function addSnapshot(parent: Command, cli: Cli): void {
@@ -24,6 +25,7 @@ until the snapshot is taken.`,
     .argument("<name...>", "one disk, or several")
     .option("-s, --snapshot <tag>", "a tag for the snapshot; not a number, because numbers are ids")
     .option("--quiesce", "with the VM's file systems frozen by the agent in its guest")
+    .option("--wait", "in an object store: until all of it is there")
     .addHelpText(
       "after",
       `
@@ -34,10 +36,10 @@ Examples:
   kelpie vdi snapshot root data --quiesce      needs no repair when it is mounted`,
     )
     .action((names: string[], options: SnapshotOptions, command: Command) => {
-      const { snapshot: tag, quiesce = false } = options;
+      const { snapshot: tag, quiesce = false, wait = false } = options;
       if (tag !== undefined) checkTag(tag);
       return cli.onStore(command, async ({ control }, printer) => {
-        const input = { names, quiesce, ...(tag === undefined ? {} : { tag }) };
+        const input = { names, quiesce, wait, ...(tag === undefined ? {} : { tag }) };
         const entries = await control.call("vdi.snapshot", input);
         await printer.print(entries, () => entries.map(describeSnapshot).join("\n"));
         return 0;

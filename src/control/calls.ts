@@ -16,6 +16,9 @@ const timeMs = z.number().nonnegative();
 /** Which point of a disk: its working VDI if absent, else a snapshot by tag or by "#id" / "id". */
 const snapshot = z.string().min(1);
 
+/** "object": a flush waits for the object store; "local": for the disk of the gateway's machine. */
+export const flushMode = z.enum(["object", "local"]);
+
 export const vdiEntry = z.object({
   name,
   kind: z.enum(["working", "snapshot"]),
@@ -44,6 +47,10 @@ export const vdiEntry = z.object({
   clients: z.number().int().nonnegative(),
   /** The VM that has this disk, keeps its memory in it, or has this in a snapshot of its own. */
   vm: name.optional(),
+  /** Of a working VDI in an object store: what its flushes wait for. */
+  flush: flushMode.optional(),
+  /** Of a snapshot: not all of it is in the object store yet. */
+  pending: z.literal(true).optional(),
 });
 export type VdiEntry = z.infer<typeof vdiEntry>;
 
@@ -115,6 +122,21 @@ export const storeInfo = z.object({
   catalogRecords: z.number().int(),
   /** Whether guests may write, or why not. */
   state: z.enum(["open", "full"]),
+  /** Of a store in an object store: what this process asked of it, and what is kept here. */
+  remote: z
+    .object({
+      requests: z.record(
+        z.enum(["put", "get", "head", "list", "delete"]),
+        z.object({ requests: z.number().int(), failures: z.number().int(), bytes }),
+      ),
+      /** Written here and not there yet. */
+      pendingBytes: bytes,
+      cacheBytes: bytes,
+      cacheBytesMax: bytes,
+      cacheHits: z.number().int(),
+      cacheMisses: z.number().int(),
+    })
+    .optional(),
 });
 
 /** How fast a disk may be used. */
@@ -139,7 +161,18 @@ export const calls = {
   ...serverCallShapes,
   "vdi.create": {
     kind: "change",
-    input: z.object({ name, sizeBytes: bytes, qos: qosEntry.optional() }),
+    input: z.object({
+      name,
+      sizeBytes: bytes,
+      qos: qosEntry.optional(),
+      flush: flushMode.optional(),
+    }),
+    output: vdiEntry,
+  },
+  /** Of a store in an object store. */
+  "vdi.setFlush": {
+    kind: "change",
+    input: z.object({ name, flush: flushMode }),
     output: vdiEntry,
   },
   /** From now on, also for who has it open; null: as fast as it goes. */
@@ -191,6 +224,8 @@ export const calls = {
       names: z.array(name).min(1),
       tag: z.string().optional(),
       quiesce: z.boolean().default(false),
+      /** Answered when the object store has all of it. */
+      wait: z.boolean().optional(),
       history: z
         .object({
           snapId: z.number().int().positive(),

@@ -1,5 +1,8 @@
 import { z } from "zod";
 import { KelpieError } from "../base/errors.ts";
+import type { RequestCounts } from "../store/backend/counted-objects.ts";
+import type { TieredBackend } from "../store/backend/tiered.ts";
+import type { Uploads } from "../store/upload/uploads.ts";
 import type { Objects } from "../vdi/objects/objects.ts";
 import type { Vdis } from "../vdi/vdis.ts";
 import {
@@ -30,15 +33,24 @@ export interface ControlParts {
   entries: Entries;
   /** The store as the user named it. */
   url: string;
+  /** What is between the store and the object store that it is in. */
+  remote: RemoteParts | undefined;
+}
+
+export interface RemoteParts {
+  counts: RequestCounts;
+  uploads: Uploads;
+  backend: TieredBackend;
 }
 
 /** Everything the product can do, over an open store. */
 export function createControl(
   settings: { url: string },
-  components: { vdis: Vdis; vms: Vms; objects: Objects },
+  components: { vdis: Vdis; vms: Vms; objects: Objects; remote?: RemoteParts | undefined },
 ): Control {
   const entries = new Entries({ vdis: components.vdis });
-  const parts: ControlParts = { ...components, entries, url: settings.url };
+  const { remote } = components;
+  const parts: ControlParts = { ...components, remote, entries, url: settings.url };
   const handlers: Handlers<CallName> = {
     ...withoutServer,
     ...vdiCalls(parts),

@@ -62,6 +62,7 @@ export class Entries {
       clients,
       ...this.#ofPoint({ name, snapId, point: tip }, families),
       ...(vm === undefined ? {} : { vm }),
+      ...(this.#vdis.store.isInObjectStore ? { flush: this.#vdis.registry.flushModeOf(name) } : {}),
     };
   }
 
@@ -76,6 +77,7 @@ export class Entries {
       clients,
       ...this.#ofPoint({ name, snapId, point }, families),
       ...(vm === undefined ? {} : { vm }),
+      ...(this.#vdis.store.pending.has(point) ? { pending: true as const } : {}),
     };
   }
 

@@ -8,7 +8,7 @@ import { VdiObjects } from "../vdi/objects/vdi-objects.ts";
 import { VdiExports } from "../vdi/vdi-exports.ts";
 import { Vdis, type VdisSettings } from "../vdi/vdis.ts";
 import type { Control } from "./calls.ts";
-import { createControl } from "./control.ts";
+import { createControl, type RemoteParts } from "./control.ts";
 import type { ServerEvents } from "./server-events.ts";
 import type { StoreFigures } from "./server-shapes.ts";
 import { storeFiguresOf } from "./store-figures.ts";
@@ -57,34 +57,52 @@ export async function openLocalStore(
   try {
     const backend = await openDirectoryBackend({ root: directory, made }, host);
     const vdis = await Vdis.open({ ...settings, directory, create }, { host, backend, lock });
-    const vms = new Vms({ directory }, { vdis, host });
-    const objects = new VdiObjects({ locking: settings.lock === true }, { vdis });
-    return {
-      control: createControl({ url: directory }, { vdis, vms, objects }),
-      exports: new VdiExports({ vdis }),
-      vdis,
-      vms,
-      sheepdog: {
-        objects,
-        store: {
-          path: directory,
-          createdMs: vdis.store.identity.createdMs,
-          space: () => host.files.space(directory),
-        },
-      },
-      liftLimits: () => vdis.volumes.liftLimits(),
-      figures: () => storeFiguresOf(vdis.store),
-      watch: (events) => watchChanges(vdis.registry, events),
-      nameOfVid: (vid) => vdis.registry.objects.vids.get(vid)?.name,
-      close: async () => {
-        await vms.close();
-        await vdis.close();
-      },
-    };
+    const parts = { url: directory, directory, locking: settings.lock === true };
+    return assembleStore(parts, { vdis, host });
   } catch (error) {
     await lock.release();
     throw error;
   }
+}
+
+export interface AssembleSettings {
+  /** As the user named it. */
+  url: string;
+  /** On this machine: for what VMs need, and where space is measured. */
+  directory: string;
+  /** A disk that a client of Sheepdog has opened is refused to others. */
+  locking: boolean;
+}
+
+/** All that stands on the disks of a store. */
+export function assembleStore(
+  { url, directory, locking }: AssembleSettings,
+  { vdis, host, remote }: { vdis: Vdis; host: Host; remote?: RemoteParts },
+): LocalStore {
+  const vms = new Vms({ directory }, { vdis, host });
+  const objects = new VdiObjects({ locking }, { vdis });
+  return {
+    control: createControl({ url }, { vdis, vms, objects, remote }),
+    exports: new VdiExports({ vdis }),
+    vdis,
+    vms,
+    sheepdog: {
+      objects,
+      store: {
+        path: url,
+        createdMs: vdis.store.identity.createdMs,
+        space: () => host.files.space(directory),
+      },
+    },
+    liftLimits: () => vdis.volumes.liftLimits(),
+    figures: () => storeFiguresOf(vdis.store),
+    watch: (events) => watchChanges(vdis.registry, events),
+    nameOfVid: (vid) => vdis.registry.objects.vids.get(vid)?.name,
+    close: async () => {
+      await vms.close();
+      await vdis.close();
+    },
+  };
 }
 
 /** One process at a time writes a store; the lock goes when that process does. */

@@ -3,11 +3,11 @@ import { inspectStore } from "../store/inspect.ts";
 import type { Point } from "../store/point.ts";
 import type { Vdis } from "../vdi/vdis.ts";
 import type { CallName } from "./calls.ts";
-import type { ControlParts, Handlers } from "./control.ts";
+import type { ControlParts, Handlers, RemoteParts } from "./control.ts";
 
 type StoreCall = Extract<CallName, `store.${string}`>;
 
-export function storeCalls({ vdis, url }: ControlParts): Handlers<StoreCall> {
+export function storeCalls({ vdis, url, remote }: ControlParts): Handlers<StoreCall> {
   const { store, registry } = vdis;
   return {
     "store.info": async () => {
@@ -26,6 +26,7 @@ export function storeCalls({ vdis, url }: ControlParts): Handlers<StoreCall> {
         reserveBytes: Math.round(store.space.reserveBytes),
         catalogRecords: store.catalog.last,
         state: store.space.isFull ? "full" : "open",
+        ...(remote === undefined ? {} : { remote: describeRemote(remote) }),
       };
     },
     "store.check": async ({ repair }, { progress, signal }) =>
@@ -40,6 +41,18 @@ export function storeCalls({ vdis, url }: ControlParts): Handlers<StoreCall> {
       return { freedBytes, ...store.cleaner.totals() };
     },
     "store.inspect": async ({ key }) => ({ lines: await inspectStore(store, key) }),
+  };
+}
+
+function describeRemote({ counts, uploads, backend }: RemoteParts) {
+  const { budget, cache } = backend;
+  return {
+    requests: counts,
+    pendingBytes: uploads.pendingBytes,
+    cacheBytes: budget.usedBytes,
+    cacheBytesMax: budget.limitBytes,
+    cacheHits: cache.hits,
+    cacheMisses: cache.misses,
   };
 }
 

@@ -3,6 +3,7 @@ import { blockBytes } from "../block/block-device.ts";
 import type { Point } from "../store/point.ts";
 import { familyOf } from "../vdi/history.ts";
 import { limitDisk } from "../vdi/limit-disk.ts";
+import { setFlushMode } from "../vdi/sending.ts";
 import { attachmentKey } from "../vdi/vdis.ts";
 import type { CallName, Finding, RangeEntry } from "./calls.ts";
 import type { ControlParts, Handlers } from "./control.ts";
@@ -89,6 +90,17 @@ function sheepdogView({ registry, store }: ControlParts["vdis"], point: number) 
   return { sheepdog: { vid: entry.vid, objectBytes, besideBytes: blocks * blockBytes } };
 }
 
+function mustBeInObjectStore(vdis: ControlParts["vdis"]): void {
+  if (vdis.store.isInObjectStore) return;
+  throw new KelpieError(
+    "unsupported",
+    "what a flush waits for is to be chosen in an object store",
+    {
+      remedy: "In a directory it is always the disk of this machine.",
+    },
+  );
+}
+
 function changes({
   vdis,
   vms,
@@ -97,6 +109,7 @@ function changes({
 }: ControlParts): Handlers<
   | "vdi.create"
   | "vdi.setQos"
+  | "vdi.setFlush"
   | "vdi.snapshot"
   | "vdi.clone"
   | "vdi.rollback"
@@ -106,15 +119,21 @@ function changes({
   | "vdi.resize"
 > {
   return {
-    "vdi.create": async ({ name, sizeBytes, qos }) => {
-      await vdis.create(name, sizeBytes, qos);
+    "vdi.create": async ({ name, sizeBytes, qos, flush }) => {
+      if (flush !== undefined) mustBeInObjectStore(vdis);
+      await vdis.create(name, sizeBytes, { qos, flush });
+      return entries.working(name);
+    },
+    "vdi.setFlush": async ({ name, flush }) => {
+      mustBeInObjectStore(vdis);
+      await setFlushMode(vdis, name, flush);
       return entries.working(name);
     },
     "vdi.setQos": async ({ name, qos }) => {
       await limitDisk(vdis, name, qos);
       return { qos };
     },
-    "vdi.snapshot": async ({ names, tag, history, quiesce }) => {
+    "vdi.snapshot": async ({ names, tag, history, quiesce, wait = false }) => {
       const vmState = history?.vmState;
       for (const name of vmState === undefined ? [] : names) {
         await describeVmState(objects, name, vmState as NonNullable<typeof vmState>);
@@ -124,13 +143,19 @@ function changes({
         await vdis.snapshot(names, tag, history === undefined ? {} : { history });
         return names.map((name, at) => entries.snapshot(name, `#${snapIds[at]}`));
       };
-      return quiesce ? await vms.quiesced(names, take) : await take();
+      const taken = quiesce ? await vms.quiesced(names, take) : await take();
+      if (!wait) return taken;
+      await vdis.store.pending.basesArrived(taken.map(({ point }) => point));
+      return taken.map(({ name, snapId }) => entries.snapshot(name, `#${snapId}`));
     },
     "vdi.clone": async ({ source, snapshot, name }) => {
       await vdis.clone(source, snapshot, name);
       return entries.working(name);
     },
     "vdi.rollback": async ({ names, snapshot, live }) => {
+      // While the disks go on: it may take as long as an upload.
+      const bases = names.map((name) => vdis.point(name, snapshot).id);
+      await vdis.store.pending.basesArrived(bases);
       await vdis.rollback(names, snapshot, live);
       return names.map((name) => entries.working(name));
     },

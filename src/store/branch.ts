@@ -7,11 +7,15 @@ import type { Point } from "./point.ts";
 import type { Purger } from "./purge.ts";
 import type { StoreState } from "./state.ts";
 import type { Tip } from "./tip.ts";
+import type { LogUpload } from "./upload/log-upload.ts";
+import type { PendingPoints } from "./upload/pending-points.ts";
 
 export interface BranchComponents {
   state: StoreState;
   catalog: Catalog;
   purger: Purger;
+  /** Of a store in an object store: snapshots that are not there yet. */
+  pending: PendingPoints;
 }
 
 export interface SnapshotRequest {
@@ -34,6 +38,8 @@ interface Branch {
   next: Point;
   exclusiveBefore: number;
   pendingCut: { number: number; giveUp: () => void } | undefined;
+  /** What the snapshot needs in the object store, if its record does not wait for it. */
+  unsent: { upload: LogUpload; place: { segment: number; units: number } } | undefined;
 }
 
 /**
@@ -63,6 +69,9 @@ export async function snapshotTips(
       throw new KelpieError("io", "the host's disk failed under the snapshot");
     dropPendingCuts(branches);
     await catalog.commit({ changes: [...changes, ...record.along], notes: record.notes });
+    for (const { frozen, unsent } of branches) {
+      if (unsent !== undefined) components.pending.add(frozen.id, unsent);
+    }
   } catch (error) {
     if (!operation.reverted) revert(branches, components);
     // A checkpoint would keep counts in which what was lost is not free, and nobody would free it later.
@@ -89,7 +98,13 @@ async function takeCuts(
       changes.push({ type: "point", id, parent: frozen.id, sizeBytes: next.sizeBytes });
       if (tip.log !== undefined) {
         const from = tip.log.cut();
-        changes.push({ type: "assign", log: tip.log.log, from, point: id });
+        const { segment, units } = tip.log.appliedPlace;
+        const { upload } = tip.log;
+        if (upload !== undefined && tip.flushesLocally) {
+          branch.unsent = { upload, place: { segment, units } };
+        }
+        const after = branch.unsent === undefined ? {} : { after: { segment, units } };
+        changes.push({ type: "assign", log: tip.log.log, from, point: id, ...after });
         branch.pendingCut = { number: from, giveUp: () => {} };
         tip.pendingCuts.push(branch.pendingCut);
       }
@@ -114,7 +129,7 @@ function freeze(tip: Tip, id: number, state: StoreState): Branch {
   next.pending = true;
   state.pendingPoints.set(id, next);
   tip.point = next;
-  return { tip, frozen, next, exclusiveBefore, pendingCut: undefined };
+  return { tip, frozen, next, exclusiveBefore, pendingCut: undefined, unsent: undefined };
 }
 
 function dropPendingCuts(branches: readonly Branch[]): void {

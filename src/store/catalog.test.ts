@@ -28,6 +28,7 @@ async function openCatalog(around: Put = (put) => put()) {
   const backend: Backend = {
     putIfAbsent: (key, chunks) => around(() => real.putIfAbsent(key, chunks), ++puts),
     get: (key, range) => real.get(key, range),
+    open: (key) => real.open(key),
     list: (prefix, after) => real.list(prefix, after),
     delete: (key) => real.delete(key),
     localPath: (key) => real.localPath(key),

@@ -16,6 +16,7 @@ import type { Root } from "./map/nodes.ts";
 import type { Point } from "./point.ts";
 import { listAll } from "./recovery.ts";
 import type { StoreState } from "./state.ts";
+import type { Uploads } from "./upload/uploads.ts";
 
 export interface CheckpointComponents {
   state: StoreState;
@@ -26,13 +27,16 @@ export interface CheckpointComponents {
   saveRegistry: () => unknown;
   /** Runs its argument when no branch operation is under way. */
   whenStill: <T>(action: () => T) => Promise<T>;
+  uploads?: Uploads | undefined;
+  /** What is covered by a newer checkpoint stays for so long; 0 by default. */
+  graceMs?: number | undefined;
 }
 
 interface Captured {
   roots: { row: PointRow; point: Point; root: Root }[];
   segments: SegmentRow[];
   logs: LogRow[];
-  writers: { writer: LogWriter; repairs: number; wasRepairing: boolean }[];
+  writers: { writer: LogWriter; segment: number; repairs: number; wasRepairing: boolean }[];
   records: number;
   registry: unknown;
   nextId: number;
@@ -51,6 +55,8 @@ export class Checkpointer {
   roots: number[] | undefined;
   /** Segments below it in each log, by log, are not needed for recovery by the newest checkpoint. */
   #floors: Map<number, number>;
+  /** What each checkpoint of this process covered, and when, as far as the grace period needs it. */
+  #covered: { atMs: number; records: number; checkpoint: number }[] = [];
 
   constructor(
     settings: { number: number; floors: Map<number, number> },
@@ -85,7 +91,7 @@ export class Checkpointer {
   }
 
   async #write(): Promise<void> {
-    const { state, backend, host, whenStill } = this.#components;
+    const { state, backend, host, whenStill, uploads } = this.#components;
     const { captured, floors } = await whenStill(() => ({
       captured: this.#capture(),
       floors: this.#captureFloors(),
@@ -109,13 +115,16 @@ export class Checkpointer {
     }
     for (const object of writer.objects) state.mapObjects.byNumber.set(object.number, object);
     // Durability: the maps must not name a batch that power loss could still cut off.
-    for (const { writer: log, repairs, wasRepairing } of captured.writers) {
-      await log.flush();
+    for (const { writer: log, segment, repairs, wasRepairing } of captured.writers) {
+      await log.settle();
+      // Recovery does not look at what is before that one: it must be there, and not in tails.
+      await log.upload?.settled(segment);
       // What was captured stands elsewhere now: the next checkpoint will have it.
       if (log.repairs !== repairs || wasRepairing) {
         throw new KelpieError("io", "a sync failed under the checkpoint");
       }
     }
+    await uploads?.settled();
     await this.#publish(captured, points);
     this.#floors = floors;
     this.roots = points.map((row) => row[4]);
@@ -167,7 +176,8 @@ export class Checkpointer {
       const place = writer?.appliedPlace ?? covered;
       logs.push([log, owner, place.segment, place.units, place.crc]);
       if (writer === undefined) continue;
-      writers.push({ writer, repairs: writer.repairs, wasRepairing: writer.isRepairing });
+      const { repairs, isRepairing: wasRepairing } = writer;
+      writers.push({ writer, segment: place.segment, repairs, wasRepairing });
     }
     state.nodes.storingBytes = state.nodes.dirtyBytes;
     state.nodes.dirtyBytes = 0;
@@ -208,12 +218,21 @@ export class Checkpointer {
     }
   }
 
-  /** Older checkpoints, and the records that this one holds. */
-  async #removeOld(records: number): Promise<void> {
-    const { backend } = this.#components;
+  /**
+   * Older checkpoints, and the records that this one holds. Somebody who was stopped for a while must
+   * not find an old number free, and believe that it won.
+   */
+  async #removeOld(newest: number): Promise<void> {
+    const { backend, host, graceMs = 0 } = this.#components;
+    const nowMs = host.clock.monotonicMs();
+    this.#covered.push({ atMs: nowMs, records: newest, checkpoint: this.#number });
+    const old = this.#covered.findLast(({ atMs }) => nowMs - atMs >= graceMs);
+    if (old === undefined) return;
+    const { records, checkpoint } = old;
+    this.#covered = this.#covered.filter(({ atMs }) => atMs >= old.atMs);
     for (const key of await listAll(backend, checkpointPrefix)) {
       const number = parseNumbered(checkpointPrefix, key)?.number;
-      if (number !== undefined && number < this.#number) await backend.delete(key);
+      if (number !== undefined && number < checkpoint) await backend.delete(key);
     }
     for (const key of await listAll(backend, catalogPrefix)) {
       const number = parseNumbered(catalogPrefix, key)?.number;

@@ -1,7 +1,6 @@
 import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
-import type { FileHandle } from "../host/files.ts";
 import type { Log } from "../host/log.ts";
-import type { Backend } from "./backend/backend.ts";
+import type { Backend, ObjectReader } from "./backend/backend.ts";
 import { batchSeed, entryKind, entryOfWords, unitBytes } from "./formats/batch.ts";
 import { encodeBodyIndex, segmentBodyKind } from "./formats/body.ts";
 import { chunkBlocks } from "./formats/map-node.ts";
@@ -119,7 +118,7 @@ export class Cleaner {
 
   /** Undefined if its file is gone, or damaged, though something in it is needed: it stays as it is. */
   async #liveBlocks(segment: Segment): Promise<WrittenBlock[] | undefined> {
-    let handle: FileHandle;
+    let handle: ObjectReader;
     try {
       handle = await this.#components.reader.openFile(segment);
     } catch (error) {
@@ -144,7 +143,7 @@ export class Cleaner {
   }
 
   /** Undefined if damage hides what it holds: it stays as it is, and other segments have their turn. */
-  async #writtenIn(segment: Segment, handle: FileHandle): Promise<WrittenBlock[] | undefined> {
+  async #writtenIn(segment: Segment, handle: ObjectReader): Promise<WrittenBlock[] | undefined> {
     try {
       return await writtenBlocks(handle, segment);
     } catch (error) {
@@ -210,7 +209,10 @@ export class Cleaner {
 }
 
 /** What the current body of a segment holds, dead or alive. */
-export async function writtenBlocks(handle: FileHandle, segment: Segment): Promise<WrittenBlock[]> {
+export async function writtenBlocks(
+  handle: ObjectReader,
+  segment: Segment,
+): Promise<WrittenBlock[]> {
   if (segment.generation > 0) {
     const { words } = await readBodyIndex(handle, segment);
     return Array.from({ length: words.length / 4 }, (_, at) => ({
@@ -235,7 +237,7 @@ export async function writtenBlocks(handle: FileHandle, segment: Segment): Promi
   return blocks;
 }
 
-async function rawSummary(handle: FileHandle, segment: Segment) {
+async function rawSummary(handle: ObjectReader, segment: Segment) {
   const name = { log: segment.log, segment: segment.number };
   const seal = await readSeal(handle, name);
   if (seal?.endUnits === segment.endUnits) return seal.summary;

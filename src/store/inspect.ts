@@ -17,7 +17,6 @@ import {
   parseNumbered,
 } from "./keys.ts";
 import { readSeal, scanBatches } from "./log/segment-scan.ts";
-import { pathOf } from "./segment-reader.ts";
 import type { Store } from "./store.ts";
 
 /** Lines of one answer. */
@@ -69,7 +68,7 @@ async function segmentLines(store: Store, key: string): Promise<string[]> {
     const { words } = decodeBodyIndex(segmentBodyKind, await backend.get(key), key);
     return [`cleaned segment, generation ${name.generation}, ${words.length / 4} blocks`];
   }
-  const handle = await store.files.open(pathOf(backend, key), { access: "read" });
+  const handle = await backend.open(key);
   try {
     const start = Buffer.alloc(unitBytes);
     await handle.read(start, 0);

@@ -12,6 +12,7 @@ import type { Purger } from "./purge.ts";
 import type { SpaceGuard } from "./space-guard.ts";
 import type { StoreState } from "./state.ts";
 import { strangers } from "./strangers.ts";
+import type { Uploads } from "./upload/uploads.ts";
 
 export interface MaintenanceSettings {
   /** A checkpoint is written when this much of maps has changed … */
@@ -52,6 +53,7 @@ export interface MaintenanceComponents {
   backend: Backend;
   space: SpaceGuard;
   spares: SpareFiles;
+  uploads?: Uploads | undefined;
   host: Host;
 }
 
@@ -187,9 +189,10 @@ export class Maintenance {
   }
 
   async #background(): Promise<void> {
-    const { host, space } = this.#components;
+    const { host, space, state, uploads } = this.#components;
     if (this.#stopped || host.clock.monotonicMs() < this.#notBeforeMs) return;
     try {
+      uploads?.trickle(state.logs.values());
       await space.check();
       await this.#purgeAll();
       if (this.#checkpointIsDue()) {
@@ -261,7 +264,8 @@ export class Maintenance {
   }
 
   async #checkpoint(): Promise<void> {
-    const { catalog, checkpointer, purger } = this.#components;
+    const { catalog, checkpointer, purger, uploads } = this.#components;
+    await uploads?.mustBeOwner();
     const [records, bytes, purged] = [catalog.last, this.#appendedBytes(), purger.purged];
     await checkpointer.write();
     this.#recordsAtCheckpoint = records;
@@ -280,10 +284,11 @@ export class Maintenance {
   }
 
   async #cleanSegments(isDue: () => boolean, options: CleanProgress): Promise<void> {
-    const { cleaner } = this.#components;
+    const { cleaner, uploads } = this.#components;
     const { usedBytes, liveBytes } = cleaner.totals();
     for (const segment of [...cleaner.dead()]) {
       if (this.#stopped) return;
+      await uploads?.mustBeOwner();
       await cleaner.clean(segment);
     }
     let done = 0;
@@ -291,6 +296,7 @@ export class Maintenance {
       const segment = cleaner.next();
       if (segment === undefined) return;
       const before = segment.bytes;
+      await uploads?.mustBeOwner();
       await cleaner.clean(segment);
       done += before - segment.bytes;
       options.progress?.({ doneBytes: done, totalBytes: Math.max(done, usedBytes - liveBytes) });
@@ -303,13 +309,15 @@ export class Maintenance {
     if (checkpointer.roots === undefined || this.#stopped) return;
     if (!always && state.mapObjects.totalBytes <= limit) return;
     const { mapObjects } = state;
+    await this.#components.uploads?.mustBeOwner();
     const { liveBytes } = await cleanMaps(checkpointer.roots, { backend, mapObjects });
     this.#mapLiveBytes = liveBytes;
   }
 
   async #sweep(): Promise<void> {
-    const { backend, state } = this.#components;
+    const { backend, state, uploads } = this.#components;
     for (const key of await strangers({ backend, state })) await backend.delete(key);
+    await uploads?.sweep(state);
   }
 
   #usedBytes(): number {

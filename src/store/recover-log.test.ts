@@ -234,5 +234,10 @@ test("what recovery found is durable, and so is the name of its file", async () 
 test("a log that does not exist yet has nothing", async () => {
   const files = new MemoryFiles();
   await files.makeDirectory("/store");
-  assert.deepEqual(await recoverFrom(files), { pieces: [], removed: [], damage: undefined });
+  assert.deepEqual(await recoverFrom(files), {
+    pieces: [],
+    removed: [],
+    local: new Set(),
+    damage: undefined,
+  });
 });

@@ -1,5 +1,6 @@
+import { isKelpieError } from "../base/errors.ts";
 import type { FileHandle, Files } from "../host/files.ts";
-import type { Backend } from "./backend/backend.ts";
+import type { Backend, ObjectReader } from "./backend/backend.ts";
 import { batchSeed, entryWords, unitBytes } from "./formats/batch.ts";
 import { continuesNothing, type SegmentHeader, type Summary } from "./formats/segment.ts";
 import { logPrefix, parseNumbered, segmentKey } from "./keys.ts";
@@ -26,6 +27,8 @@ export interface RecoveredLog {
   pieces: LogPiece[];
   /** Segments that were given up: not reachable from what is whole. */
   removed: number[];
+  /** Of the pieces, those whose segment is a file of this machine. */
+  local: Set<number>;
   /** Set when data that was known to be synced is gone: what, for people. */
   damage: string | undefined;
 }
@@ -39,7 +42,9 @@ export interface LogStart {
 
 interface Found {
   number: number;
-  handle: FileHandle;
+  handle: ObjectReader;
+  /** The same, if it is a file of this machine. Elsewhere it is whole and safe. */
+  file: FileHandle | undefined;
   header: SegmentHeader & { crc: number };
 }
 
@@ -52,28 +57,43 @@ export async function recoverLog(
   start: LogStart,
   components: { backend: Backend; files: Files; acceptDamage: boolean },
 ): Promise<RecoveredLog> {
-  const { backend, files, acceptDamage } = components;
+  const { backend, acceptDamage } = components;
   const numbers = await segmentNumbers(start, backend);
   const found = new Map<number, Found>();
+  const local = new Set<number>();
   try {
     for (const number of numbers) {
-      const path = pathOf(backend, segmentKey(start.log, number));
-      const handle = await files.open(path, { access: "write" });
+      const { handle, file } = await openSegment(segmentKey(start.log, number), components);
+      if (file !== undefined) local.add(number);
       const header = await readSegmentHeader(handle);
       const isSound = header?.log === start.log && header.segment === number;
-      if (header !== undefined && isSound) found.set(number, { number, handle, header });
+      if (header !== undefined && isSound) found.set(number, { number, handle, file, header });
       else await handle.close();
     }
     const path = chainOf(start, found);
+    await leaveOrphans(path, found);
     const { pieces, damage, synced } = await readChain(start, { path, found });
     const kept = new Set(pieces.map((piece) => piece.number));
     const removed = numbers.filter((number) => !kept.has(number) && number !== start.segment);
     // Damage is for a person to look at first: nothing is removed.
     if (damage === undefined || acceptDamage)
-      await cut({ start, removed, pieces, found, synced }, components);
-    return { pieces, removed, damage };
+      await cut({ start, removed, pieces, found, synced, local }, components);
+    return { pieces, removed, local, damage };
   } finally {
     for (const { handle } of found.values()) await handle.close();
+  }
+}
+
+async function openSegment(
+  key: string,
+  { backend, files }: { backend: Backend; files: Files },
+): Promise<{ handle: ObjectReader; file: FileHandle | undefined }> {
+  try {
+    const file = await files.open(pathOf(backend, key), { access: "write" });
+    return { handle: file, file };
+  } catch (error) {
+    if (!isKelpieError(error, "not-found")) throw error;
+    return { handle: await backend.open(key), file: undefined };
   }
 }
 
@@ -116,6 +136,18 @@ function chainOf(start: LogStart, found: Map<number, Found>): Found[] {
     }
   }
   return [];
+}
+
+/**
+ * Several segments are uploaded at once, so that one may be there and the one before it not. What it says
+ * was synced was so on the machine that wrote it.
+ */
+async function leaveOrphans(path: readonly Found[], found: Map<number, Found>): Promise<void> {
+  for (const at of [...found.values()]) {
+    if (at.file !== undefined || path.includes(at)) continue;
+    found.delete(at.number);
+    await at.handle.close();
+  }
 }
 
 async function readChain(
@@ -190,7 +222,7 @@ async function readPiece(
   const { limitUnits, synced } = bounds;
   const fileBytes = await at.handle.size();
   const name = { log: start.log, segment: at.number };
-  const isSynced = at.number < synced.segment;
+  const isSynced = at.number < synced.segment || at.file === undefined;
   if (isSynced && from.units === 1) {
     const seal = await readSeal(at.handle, name);
     if (seal !== undefined && (seal.endUnits === limitUnits || limitUnits === Infinity)) {
@@ -218,17 +250,18 @@ async function cut(
     pieces: LogPiece[];
     found: Map<number, Found>;
     synced: Place;
+    local: Set<number>;
   },
   components: { backend: Backend; files: Files },
 ): Promise<void> {
-  const { start, removed, pieces, found, synced } = what;
+  const { start, removed, pieces, found, synced, local } = what;
   const { backend, files } = components;
   for (const number of [...removed].sort((a, b) => b - a)) {
-    await files.remove(pathOf(backend, segmentKey(start.log, number)));
+    await backend.delete(segmentKey(start.log, number));
   }
   let isTouched = removed.length > 0;
   for (const piece of pieces) {
-    const handle = found.get(piece.number)?.handle;
+    const handle = found.get(piece.number)?.file;
     if (handle === undefined) continue;
     if (piece === pieces.at(-1)) await cutTail(handle, start.log, piece);
     else if (isSynced(start, piece, synced)) continue;
@@ -237,7 +270,7 @@ async function cut(
     await handle.sync();
     isTouched = true;
   }
-  if (isTouched) {
+  if (isTouched && local.size > 0) {
     const someKey = segmentKey(start.log, 0);
     await files.syncDirectory(parentOf(pathOf(backend, someKey)));
   }

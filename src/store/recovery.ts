@@ -13,13 +13,15 @@ import {
   mapsPrefix,
   parseNumbered,
 } from "./keys.ts";
+import { isLater } from "./log/segment-scan.ts";
 import { Root } from "./map/nodes.ts";
 import { PointMap } from "./map/point-map.ts";
 import { Point } from "./point.ts";
-import { type LogPiece, recoverLog } from "./recover-log.ts";
+import { type LogPiece, type RecoveredLog, recoverLog } from "./recover-log.ts";
 import { holeId, Segment, zeroId } from "./segment.ts";
-import { assignmentAt, inheritCounts, type StoreState } from "./state.ts";
+import { assignmentAt, inheritCounts, type LogState, type StoreState } from "./state.ts";
 import { applyData, applyZeros } from "./tip.ts";
+import type { Uploads } from "./upload/uploads.ts";
 
 export interface Recovery {
   /** Number of the checkpoint it began with, and of the newest record. */
@@ -32,12 +34,21 @@ export interface Recovery {
   records: CatalogRecord[];
   /** What had to be read again; 0 after a clean stop. */
   replayedEntries: number;
+  /** Snapshots that lack something, because it was lost with the machine that wrote it. */
+  incomplete: number[];
+}
+
+export interface RecoveryComponents {
+  backend: Backend;
+  host: Host;
+  uploads?: Uploads | undefined;
+  acceptDamage: boolean;
 }
 
 /** Brings `state`, empty, to where the store stood. */
 export async function recover(
   state: StoreState,
-  components: { backend: Backend; host: Host; acceptDamage: boolean },
+  components: RecoveryComponents,
 ): Promise<Recovery> {
   const { backend } = components;
   const checkpoint = await readNewestCheckpoint(backend);
@@ -53,6 +64,7 @@ export async function recover(
     registry: checkpoint?.registry,
     records,
     replayedEntries: 0,
+    incomplete: [],
   };
   await replayLogs(state, components, { recovery, known });
   state.logs.clear();
@@ -170,13 +182,14 @@ interface Replay {
 
 async function replayLogs(
   state: StoreState,
-  components: { backend: Backend; host: Host; acceptDamage: boolean },
+  components: RecoveryComponents,
   replay: Replay,
 ): Promise<void> {
-  const { backend, host, acceptDamage } = components;
+  const { backend, host, uploads, acceptDamage } = components;
   const pieces = new Map<Point, { order: number; log: number; piece: LogPiece }[]>();
   for (const log of state.logs.values()) {
     const start = { log: log.log, ...log.covered };
+    await uploads?.restore(start);
     const recovered = await recoverLog(start, { backend, files: host.files, acceptDamage });
     for (const piece of recovered.pieces) {
       const { owner, order } = assignmentAt(log, piece.number);
@@ -189,6 +202,8 @@ async function replayLogs(
         remedy: "`kelpie store check --repair` goes on with what is left before the damage.",
       });
     }
+    replay.recovery.incomplete.push(...incompleteIn(log, recovered));
+    await uploads?.recovered(start, recovered);
   }
   // A point's parent has a smaller number, and was frozen before the point began.
   for (const point of [...state.points.values()].sort((a, b) => a.id - b.id)) {
@@ -204,6 +219,17 @@ async function replayLogs(
       replay.recovery.replayedEntries += await replayPiece(state, point, { log, piece });
     }
   }
+}
+
+/** Points that were frozen at cuts which the log does not reach. */
+function incompleteIn(log: LogState, { pieces }: RecoveredLog): number[] {
+  const last = pieces.at(-1);
+  const { segment, units } =
+    last === undefined ? log.covered : { segment: last.number, units: last.endUnits };
+  return log.owners.flatMap(({ after, owner }) => {
+    if (after === undefined || !isLater(after.segment, after.units, { segment, units })) return [];
+    return owner.parent === undefined ? [] : [owner.parent.id];
+  });
 }
 
 async function replayPiece(

@@ -1,7 +1,6 @@
 import type { Completion } from "../base/completion.ts";
 import { isKelpieError, KelpieError } from "../base/errors.ts";
-import type { FileHandle, Files } from "../host/files.ts";
-import type { Backend } from "./backend/backend.ts";
+import type { Backend, ObjectReader } from "./backend/backend.ts";
 import { unitBytes } from "./formats/batch.ts";
 import {
   type BodyIndex,
@@ -22,7 +21,7 @@ const blockBytes = 4096;
 
 interface Body {
   segment: Segment;
-  handle: FileHandle;
+  handle: ObjectReader;
   /** Of a cleaned body. */
   index: BodyIndex | undefined;
   /** Reads under way, and those that waited for it to be opened. */
@@ -40,7 +39,6 @@ interface Opening {
 
 /** Reads blocks by location, whatever body of the segment holds them now. */
 export class SegmentReader {
-  readonly #files: Files;
   readonly #backend: Backend;
   readonly #bodies = new Map<Segment, Body>();
   readonly #opening = new Map<Segment, Opening>();
@@ -49,8 +47,7 @@ export class SegmentReader {
   #indexBytes = 0;
   reads = 0;
 
-  constructor(components: { files: Files; backend: Backend }) {
-    this.#files = components.files;
+  constructor(components: { backend: Backend }) {
     this.#backend = components.backend;
   }
 
@@ -152,17 +149,16 @@ export class SegmentReader {
   }
 
   /** The file of the current body. "not-found": there is none. The caller closes it. */
-  async openFile(segment: Segment): Promise<FileHandle> {
+  async openFile(segment: Segment): Promise<ObjectReader> {
     return (await this.#openFile(segment)).handle;
   }
 
-  async #openFile(segment: Segment): Promise<{ handle: FileHandle; generation: number }> {
+  async #openFile(segment: Segment): Promise<{ handle: ObjectReader; generation: number }> {
     for (;;) {
       const generation = segment.generation;
       const key = segmentKey(segment.log, segment.number, generation);
       try {
-        const path = pathOf(this.#backend, key);
-        return { handle: await this.#files.open(path, { access: "read" }), generation };
+        return { handle: await this.#backend.open(key), generation };
       } catch (error) {
         if (!isKelpieError(error, "not-found") || !segment.sealed) throw error;
         // It may have been cleaned after the checkpoint that named the body looked for.
@@ -213,7 +209,7 @@ export async function newestGeneration(
 }
 
 export async function readBodyIndex(
-  handle: FileHandle,
+  handle: ObjectReader,
   segment: { log: number; number: number; generation: number },
 ): Promise<BodyIndex> {
   const object = segmentKey(segment.log, segment.number, segment.generation);
@@ -225,7 +221,7 @@ export async function readBodyIndex(
 }
 
 async function indexOrClose(
-  handle: FileHandle,
+  handle: ObjectReader,
   segment: { log: number; number: number; generation: number },
 ): Promise<BodyIndex> {
   try {
@@ -237,14 +233,15 @@ async function indexOrClose(
 }
 
 /** Nothing was written through it, so a failure to close it costs nobody anything. */
-export function closeQuietly(handle: FileHandle): void {
+export function closeQuietly(handle: ObjectReader): void {
   handle.close().catch(() => {});
 }
 
+/** Where the file of a segment is while it is written, or a spare one. */
 export function pathOf(backend: Backend, key: string): string {
   const path = backend.localPath(key);
   if (path === undefined) {
-    throw new KelpieError("unsupported", `${key} is not a file on this machine`);
+    throw new KelpieError("unsupported", `${key} cannot be written on this machine`);
   }
   return path;
 }

@@ -1,6 +1,6 @@
 import { assert } from "../base/assert.ts";
 import { KelpieError } from "../base/errors.ts";
-import type { CatalogRecord } from "./formats/catalog-record.ts";
+import type { CatalogRecord, PointChange } from "./formats/catalog-record.ts";
 import type { LogWriter } from "./log/log-writer.ts";
 import type { MapNodes } from "./map/map-nodes.ts";
 import type { MapObjects } from "./map/map-objects.ts";
@@ -18,11 +18,15 @@ export interface LogState {
   writer: LogWriter | undefined;
 }
 
+type AssignChange = Extract<PointChange, { type: "assign" }>;
+
 /** Of a log's segments, from a number on, to a point. `order` counts assignments of all logs. */
 export interface Assignment {
   from: number;
   owner: Point;
   order: number;
+  /** What the point that was frozen there needs of the log; see the catalog record. */
+  after?: { segment: number; units: number } | undefined;
 }
 
 /** Everything a store knows, as the catalog and the logs made it. */
@@ -83,7 +87,7 @@ export class StoreState {
           break;
         }
         case "assign":
-          this.#assign(change.log, change.from, this.point(change.point));
+          this.#assign(change, this.point(change.point));
           break;
         case "resize":
           this.point(change.id).sizeBytes = change.sizeBytes;
@@ -100,10 +104,10 @@ export class StoreState {
     this.deletedPoints.add(point);
   }
 
-  #assign(log: number, from: number, owner: Point): void {
+  #assign({ log, from, after }: AssignChange, owner: Point): void {
     this.nextId = Math.max(this.nextId, log + 1);
     const state = this.logs.get(log);
-    const assignment = { from, owner, order: ++this.#assignments };
+    const assignment = { from, owner, order: ++this.#assignments, after };
     if (state !== undefined) state.owners.push(assignment);
     else {
       const covered = { segment: 0, units: 0, crc: 0 };

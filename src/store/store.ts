@@ -46,6 +46,9 @@ import { SpaceGuard } from "./space-guard.ts";
 import { StoreState } from "./state.ts";
 import { StillGate } from "./still-gate.ts";
 import { Tip } from "./tip.ts";
+import { refuseIncomplete } from "./upload/incomplete.ts";
+import { PendingPoints } from "./upload/pending-points.ts";
+import type { Uploads } from "./upload/uploads.ts";
 
 /** What keeps names and tags: it sees every record, and its state goes into checkpoints. */
 export interface Registry {
@@ -54,6 +57,8 @@ export interface Registry {
   /** A record that is a fact now. */
   apply(record: CatalogRecord): void;
   save(): unknown;
+  /** What people call a point; undefined if they do not see it. */
+  nameOfPoint?(point: number): string | undefined;
 }
 
 export interface StoreSettings {
@@ -65,15 +70,21 @@ export interface StoreSettings {
   syncBytes?: number;
   mapBytesMax?: number;
   reserveBytes?: number | undefined;
+  /** Records and checkpoints that a newer one covers stay for so long. */
+  graceMs?: number | undefined;
   maintenance?: Partial<MaintenanceSettings>;
   /** Go on with what is left where data that had been synced is gone. */
   acceptDamage?: boolean;
+  /** Go on though snapshots are not complete; whoever says so deletes them. */
+  acceptLoss?: boolean | undefined;
 }
 
 export interface StoreComponents {
   host: Host;
   backend: Backend;
   registry: Registry;
+  /** The way to the object store, for a store that is in one. */
+  uploads?: Uploads | undefined;
   /** Held for as long as the store is open; released by `close`. */
   lock?: FileLock | undefined;
 }
@@ -96,6 +107,10 @@ export class Store {
   readonly backend: Backend;
   /** Entries of logs that opening had to read again; 0 after a clean stop. */
   readonly replayedEntries: number;
+  /** Snapshots that lack something, because it was lost with the machine that wrote it. */
+  readonly incomplete: readonly number[];
+  /** Of a store in an object store: snapshots that are not there yet. */
+  readonly pending = new PendingPoints();
   readonly #settings: Required<Pick<StoreSettings, "segmentBytesMax" | "syncBytes">>;
   readonly #components: StoreComponents;
   readonly #checkpointer: Checkpointer;
@@ -113,16 +128,20 @@ export class Store {
     const space = new SpaceGuard(settings, { files: host.files, clock: host.clock });
     await space.check();
     await removeSpareFiles(pathOf(backend, spareDirectory), host.files);
-    const mapObjects = new MapObjects({ files: host.files, backend });
+    const mapObjects = new MapObjects({ backend });
     const nodes = new MapNodes(
       { limitBytes: settings.mapBytesMax ?? defaultMapBytes },
       { reader: mapObjects },
     );
     const state = new StoreState({ segments: new SegmentTable(), nodes, mapObjects });
     const acceptDamage = settings.acceptDamage ?? false;
-    const recovery = await recover(state, { backend, host, acceptDamage });
+    const { uploads } = components;
+    const recovery = await recover(state, { backend, host, uploads, acceptDamage });
+    await uploads?.settleFiles(state);
     registry.load(recovery.registry);
     for (const record of recovery.records) registry.apply(record);
+    // Before anything is written: a checkpoint would take what is left for all there was.
+    if (settings.acceptLoss !== true) refuseIncomplete(recovery.incomplete, registry);
     const store = new Store({ settings, components, identity, state, space, recovery });
     store.#maintenance.start();
     return store;
@@ -144,6 +163,10 @@ export class Store {
     this.space = parts.space;
     this.backend = backend;
     this.replayedEntries = recovery.replayedEntries;
+    this.incomplete = recovery.incomplete;
+    if (components.uploads !== undefined) {
+      this.pending.awaitStart(frozenIn(recovery.records), components.uploads.settled());
+    }
     this.#settings = {
       // Cleaning writes a body of up to this size from the reserve.
       segmentBytesMax:
@@ -151,10 +174,16 @@ export class Store {
         Math.min(defaultSegmentBytes, Math.floor(parts.space.reserveBytes / 2)),
       syncBytes: settings.syncBytes ?? defaultSyncBytes,
     };
-    this.reader = new SegmentReader({ files: host.files, backend });
+    this.reader = new SegmentReader({ backend });
     const { segmentBytesMax } = this.#settings;
+    const { uploads } = components;
     this.#spares = new SpareFiles(
-      { directory: pathOf(backend, spareDirectory), segmentBytesMax },
+      {
+        directory: pathOf(backend, spareDirectory),
+        segmentBytesMax,
+        // The files of segments that are elsewhere too are a cache.
+        ...(uploads === undefined ? {} : { filesMax: 0 }),
+      },
       { files: host.files, log: host.log, space: parts.space },
     );
     const apply = (record: CatalogRecord) => {
@@ -174,6 +203,8 @@ export class Store {
         host,
         saveRegistry: () => registry.save(),
         whenStill: (action) => this.#gate.whenStill(action),
+        uploads,
+        graceMs: settings.graceMs,
       },
     );
     this.cleaner = new Cleaner({
@@ -196,6 +227,7 @@ export class Store {
         backend,
         space: parts.space,
         spares: this.#spares,
+        uploads,
         host,
       },
     );
@@ -228,9 +260,12 @@ export class Store {
   }
 
   /** Makes whatever the changes say, in one record. Not for tips that are open: see below. */
-  commit(changes: PointChange[], notes: unknown[]): Promise<void> {
+  async commit(changes: PointChange[], notes: unknown[]): Promise<void> {
     this.#mustBeOpen();
-    return this.catalog.commit({ changes, notes });
+    const bases = changes.flatMap((change) => (change.type === "point" ? [change.parent] : []));
+    const wait = this.pending.basesArrived(bases);
+    if (wait !== undefined) await wait;
+    await this.catalog.commit({ changes, notes });
   }
 
   /** One snapshot of each tip, all at one moment, in one record, in which `along` happens too. */
@@ -247,9 +282,12 @@ export class Store {
   }
 
   /** Moves tips to other points, in one record. Nobody may write to them meanwhile. */
-  move(requests: readonly MoveRequest[], notes: unknown[]): Promise<void> {
+  async move(requests: readonly MoveRequest[], notes: unknown[]): Promise<void> {
     this.#mustBeOpen();
-    return this.#gate.during(() =>
+    const bases = requests.flatMap(({ to }) => (to.kind === "new" ? [to.base.id] : []));
+    const wait = this.pending.basesArrived(bases);
+    if (wait !== undefined) await wait;
+    await this.#gate.during(() =>
       holdingTips(requests, () => moveTips(requests, notes, this.#branchComponents)),
     );
   }
@@ -319,7 +357,8 @@ export class Store {
   }
 
   async #close(): Promise<void> {
-    const { backend, host, lock } = this.#components;
+    const { backend, host, lock, uploads } = this.#components;
+    uploads?.hasten();
     await this.#maintenance.stop();
     // A change whose outcome cannot be found out must not keep the rest from closing.
     const catalogClosed = this.catalog.close();
@@ -327,6 +366,7 @@ export class Store {
       await this.#closeLogs();
       await this.#purger.settled();
       await this.#checkpointer.write();
+      await uploads?.release();
     } catch (error) {
       // Nothing is lost by it: the next open recovers from the logs.
       host.log.error("closing was not clean", { error: messageOf(error) });
@@ -374,7 +414,14 @@ export class Store {
         fileName: (number) => segmentKey(log, number).slice(prefix.length),
         ...this.#settings,
       },
-      { files: host.files, log: host.log, timers: host.timers, sink: tip, spares: this.#spares },
+      {
+        files: host.files,
+        log: host.log,
+        timers: host.timers,
+        sink: tip,
+        spares: this.#spares,
+        upload: this.#components.uploads?.begin(log),
+      },
     );
     const state = this.state.logs.get(log);
     assert(state !== undefined);
@@ -384,7 +431,12 @@ export class Store {
   }
 
   async #flushLogs(): Promise<void> {
-    for (const { writer } of this.state.logs.values()) await writer?.flush();
+    for (const { writer } of this.state.logs.values()) await writer?.settle();
+    await this.#components.uploads?.settled();
+  }
+
+  get isInObjectStore(): boolean {
+    return this.#components.uploads !== undefined;
   }
 
   get files(): Files {
@@ -400,12 +452,20 @@ export class Store {
   }
 
   get #branchComponents() {
-    return { state: this.state, catalog: this.catalog, purger: this.#purger };
+    const { state, catalog, pending } = this;
+    return { state, catalog, pending, purger: this.#purger };
   }
 
   #mustBeOpen(): void {
     if (this.#closing !== undefined) throw new KelpieError("closed", "the store is closed");
   }
+}
+
+/** Points that records made others stand on. */
+function frozenIn(records: readonly CatalogRecord[]): number[] {
+  return records.flatMap(({ changes }) =>
+    changes.flatMap((change) => (change.type === "point" ? [change.parent] : [])),
+  );
 }
 
 function holdingTips<T>(requests: readonly { tip: Tip }[], action: () => Promise<T>): Promise<T> {

@@ -1,4 +1,4 @@
-import { logPrefix, logsPrefix, mapsPrefix, parseNumbered } from "./keys.ts";
+import { logsPrefix, mapsPrefix, parseNumbered, segmentOfKey } from "./keys.ts";
 import { currentGeneration, listAll } from "./recovery.ts";
 import type { Segment } from "./segment.ts";
 import type { Store } from "./store.ts";
@@ -35,10 +35,8 @@ function bodyOf(
   { state }: Pick<Store, "state">,
   key: string,
 ): { segment: Segment; generation: number } | undefined {
-  const log = Number.parseInt(key.slice(logsPrefix.length, logsPrefix.length + 16), 16);
-  if (!Number.isSafeInteger(log)) return undefined;
-  const parsed = parseNumbered(logPrefix(log), key);
+  const parsed = segmentOfKey(key);
   if (parsed === undefined) return undefined;
-  const segment = state.segments.at(log, parsed.number);
+  const segment = state.segments.at(parsed.log, parsed.number);
   return segment === undefined ? undefined : { segment, generation: parsed.generation };
 }

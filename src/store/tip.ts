@@ -43,6 +43,8 @@ export class Tip implements LogSink {
   #opening: Promise<LogWriter> | undefined;
   /** Held while the tip moves to another point, and while it gets a log: not both at once. */
   readonly structure = new Mutex();
+  /** Of a store in an object store: a flush does not wait for that. */
+  flushesLocally = false;
   /** Cuts whose record is not there yet, oldest first, and what gives each up. */
   readonly pendingCuts: { number: number; giveUp: () => void }[] = [];
 
@@ -148,8 +150,9 @@ export class Tip implements LogSink {
     await this.write([block.fill(0, inside)], first - 1);
   }
 
+  /** What was written before is safe: where the store is, or on the disk of this machine. */
   flush(): Completion<void> {
-    return this.log?.flush();
+    return this.flushesLocally ? this.log?.flush() : this.log?.settle();
   }
 
   /** The tip's log, opened if it has none yet. */

@@ -9,6 +9,10 @@ import { vmRecord } from "./vm-record.ts";
  * What catalog records keep for this layer: one note for each thing that happened to a disk. Times are
  * the record's. A note that is not known here stops the gateway, as an unknown change does.
  */
+/** "object": until the object store has it; "local": until the disk of this machine has it. */
+export const flushMode = z.enum(["object", "local"]);
+export type FlushMode = z.infer<typeof flushMode>;
+
 const id = z.number().int().positive();
 const name = z.string();
 
@@ -55,6 +59,8 @@ const note = z.discriminatedUnion("type", [
   /** A virtual machine is from here on what `record` says. */
   z.strictObject({ type: z.literal("vm"), record: vmRecord }),
   z.strictObject({ type: z.literal("forgetVm"), name }),
+  /** Of a store in an object store: what a flush of the disk waits for from here on. */
+  z.strictObject({ type: z.literal("flush"), name, mode: flushMode }),
 ]);
 
 export type Note = z.infer<typeof note>;

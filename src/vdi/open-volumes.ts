@@ -31,6 +31,7 @@ export class OpenVolumes {
     if (found !== undefined) return found;
     const { store, registry, history, host } = this.#components;
     const tip = store.tip(store.point(registry.find(name).tip));
+    tip.flushesLocally = registry.flushModeOf(name) === "local";
     const limiter = new RequestLimiter(host);
     const volume = new Volume({ name }, { tip, history, limiter });
     this.#volumes.set(name, volume);
@@ -48,6 +49,15 @@ export class OpenVolumes {
   liftLimits(): void {
     this.#unlimited = true;
     for (const name of this.#volumes.keys()) this.limit(name);
+  }
+
+  /** What a flush of the disk waits for is another thing now. */
+  async flushModeChanged(name: string): Promise<void> {
+    const tip = this.#volumes.get(name)?.tip;
+    if (tip === undefined) return;
+    tip.flushesLocally = this.#components.registry.flushModeOf(name) === "local";
+    // Flushes that were answered before it are covered, too.
+    await tip.flush();
   }
 
   /** The disk is gone. Whoever still holds the volume gets "closed". */

@@ -4,7 +4,7 @@ import { KelpieError } from "../base/errors.ts";
 import type { CatalogRecord } from "../store/formats/catalog-record.ts";
 import type { Registry } from "../store/store.ts";
 import { parseSelector, type Selector } from "./names.ts";
-import { type Note, parseNote } from "./notes.ts";
+import { type FlushMode, type Note, parseNote } from "./notes.ts";
 import { ObjectRegistry, objectsSaved } from "./objects/object-registry.ts";
 import { type Qos, qosFields } from "./qos.ts";
 import { VmRegistry, vmsSaved } from "./vm-registry.ts";
@@ -42,6 +42,8 @@ const saved = z.object({
   vms: vmsSaved.optional(),
   /** Of disks that have limits; not there in stores of before those. */
   qos: z.array(z.tuple([z.string(), qosFields])).optional(),
+  /** Disks whose flushes are local; not there in stores of before object stores. */
+  flushesLocally: z.array(z.string()).optional(),
 });
 
 export type Working = z.infer<typeof working>;
@@ -66,6 +68,7 @@ export class VdiRegistry implements Registry {
   /** Told of each note that is a fact. It must neither fail nor change anything. */
   watcher: ((note: Note, timeMs: number) => void) | undefined;
   readonly #nameOfTip = new Map<number, string>();
+  readonly #flushesLocally = new Set<string>();
 
   load(value: unknown): void {
     if (value === undefined || value === null) return;
@@ -76,6 +79,7 @@ export class VdiRegistry implements Registry {
     if (state.objects !== undefined) this.objects.load(state.objects);
     if (state.vms !== undefined) this.vms.load(state.vms);
     for (const [name, qos] of state.qos ?? []) this.qos.set(name, qos);
+    for (const name of state.flushesLocally ?? []) this.#flushesLocally.add(name);
   }
 
   save(): unknown {
@@ -86,6 +90,7 @@ export class VdiRegistry implements Registry {
       objects: this.objects.save(),
       vms: this.vms.save(),
       ...(this.qos.size === 0 ? {} : { qos: [...this.qos] }),
+      ...(this.#flushesLocally.size === 0 ? {} : { flushesLocally: [...this.#flushesLocally] }),
     };
   }
 
@@ -140,6 +145,17 @@ export class VdiRegistry implements Registry {
     return this.#snapshots.get(point);
   }
 
+  /** What a flush of a disk waits for, in a store in an object store. */
+  flushModeOf(name: string): FlushMode {
+    return this.#flushesLocally.has(name) ? "local" : "object";
+  }
+
+  /** Of a snapshot: "disk@tag", or "disk@#3". */
+  nameOfPoint(point: number): string | undefined {
+    const entry = this.#snapshots.get(point);
+    return entry === undefined ? undefined : `${entry.name}@${entry.tag || `#${entry.snapId}`}`;
+  }
+
   /** Of a working VDI or snapshot. */
   nameOf(point: number): string | undefined {
     return this.#snapshots.get(point)?.name ?? this.#nameOfTip.get(point);
@@ -162,6 +178,7 @@ export class VdiRegistry implements Registry {
   #apply(note: Note, timeMs: number): void {
     switch (note.type) {
       case "create":
+        this.#flushesLocally.delete(note.name);
         this.discarded.delete(note.tip);
         this.#setWorking(note.name, note.tip, timeMs);
         break;
@@ -223,6 +240,10 @@ export class VdiRegistry implements Registry {
         break;
       case "forgetVm":
         this.vms.forget(note.name);
+        break;
+      case "flush":
+        if (note.mode === "local") this.#flushesLocally.add(note.name);
+        else this.#flushesLocally.delete(note.name);
         break;
     }
   }

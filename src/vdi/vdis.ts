@@ -7,6 +7,7 @@ import { Store, type StoreComponents, type StoreSettings } from "../store/store.
 import type { Along } from "./along.ts";
 import { Attachments, type Protocol } from "./attachments.ts";
 import { type CopyProgress, copyBlocks } from "./copy-blocks.ts";
+import { type DiskSettings, settingsNotes } from "./disk-settings.ts";
 import { findDiscarded } from "./find-discarded.ts";
 import { mustBeFree, tagMustBeFree } from "./free-names.ts";
 import { History } from "./history.ts";
@@ -18,7 +19,6 @@ import { VidLocks } from "./objects/vid-locks.ts";
 import { type VidChoice, Vids } from "./objects/vids.ts";
 import { OpenVolumes } from "./open-volumes.ts";
 import { deleteOrphans } from "./orphans.ts";
-import type { Qos } from "./qos.ts";
 import {
   belongsToVm,
   cannotWhileUsed,
@@ -111,7 +111,7 @@ export class Vdis {
     return this.volumes.get(name);
   }
 
-  async create(name: string, sizeBytes: number, qos?: Qos): Promise<void> {
+  async create(name: string, sizeBytes: number, settings: DiskSettings = {}): Promise<void> {
     checkName(name);
     checkSize(sizeBytes);
     return this.locks.run([name], async () => {
@@ -119,8 +119,7 @@ export class Vdis {
       const id = this.store.allocateId();
       const change: PointChange = { type: "point", id, parent: 0, sizeBytes };
       const notes: Note[] = [{ type: "create", name, tip: id }];
-      if (qos !== undefined) notes.push({ type: "qos", name, qos });
-      await this.#commit([change], notes);
+      await this.#commit([change], [...notes, ...settingsNotes(name, settings)]);
     });
   }
 

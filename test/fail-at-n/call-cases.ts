@@ -49,6 +49,12 @@ export const callCases: Record<CallName, readonly CallCase[]> = {
   "vdi.setQos": [
     { run: (world) => world.call("vdi.setQos", { name: w, qos: { opsPerSecond: 1_000_000 } }) },
   ],
+  "vdi.setFlush": [
+    {
+      run: (world) => world.call("vdi.setFlush", { name: w, flush: "local" }),
+      refused: /to be chosen in an object store/,
+    },
+  ],
   "vdi.list": [{ run: (world) => world.call("vdi.list", {}) }],
   "vdi.discarded": [{ run: (world) => world.call("vdi.discarded", {}) }],
   "vdi.info": [{ run: (world) => world.call("vdi.info", { name: w, snapshot: "one" }) }],

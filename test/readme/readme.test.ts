@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { exitCode } from "../../src/cli/exit-codes.ts";
+import { FakeS3 } from "../support/fake-s3.ts";
 import { projectRoot, readmeExample } from "../support/readme.ts";
 import { requireTool } from "../support/tools.ts";
 import { requireGuest } from "../vm/guests.ts";
@@ -205,6 +206,25 @@ describe("README.md, from top to bottom", () => {
     const port = await freePort();
     const said = sh(example("tls").replaceAll("10810", String(port)));
     assert.match(said, /protocol: .*TLS/);
+  });
+
+  test("a store is in an object store", async () => {
+    await using s3 = await FakeS3.start(0, { accessKey: "kelpie" });
+    const script = example("s3").replace("http://127.0.0.1:7480", s3.endpoint);
+    // Beside the object store, which is in this process.
+    const child = spawn("bash", ["-euo", "pipefail", "-c", script], {
+      cwd: directory,
+      env: { ...env, XDG_STATE_HOME: join(directory, "state") },
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let said = "";
+    child.stdout.on("data", (chunk) => {
+      said += chunk;
+    });
+    const [status] = await once(child, "close");
+    assert.equal(status, 0, said);
+    assert.match(said, /^s disk1 .*fresh$/m);
+    assert.ok(s3.objects.has("farm/store"));
   });
 
   test("the library example says what it did", () => {

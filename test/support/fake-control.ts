@@ -171,6 +171,9 @@ export class FakeStore implements LocalStore {
       );
       return { purged: before - this.#discarded.length };
     },
+    "vdi.setFlush": () => {
+      throw new KelpieError("unsupported", "it is not in an object store");
+    },
     "vdi.resize": ({ name, sizeBytes, shrink }) => {
       const point = this.#working(name);
       if (sizeBytes < point.device.sizeBytes && !shrink) {

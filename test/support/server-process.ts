@@ -57,14 +57,32 @@ export class ServerProcess implements AsyncDisposable {
   readonly #ended: Promise<ServerEnd>;
 
   /** Resolves when it listens; throws with what it said if it ends before that. */
-  static async start(store: string, args: readonly string[] = []): Promise<ServerProcess> {
+  static start(store: string, args: readonly string[] = []): Promise<ServerProcess> {
+    return ServerProcess.#start(store, ["--store", store, ...args], {});
+  }
+
+  /** The same of a store in an object store; `local` is its directory on this machine. */
+  static startS3(
+    place: { url: string; local: string; env: Record<string, string> },
+    args: readonly string[] = [],
+  ): Promise<ServerProcess> {
+    const { url, local, env } = place;
+    return ServerProcess.#start(local, ["--store", url, "--local", local, ...args], env);
+  }
+
+  static async #start(
+    store: string,
+    args: readonly string[],
+    env: Record<string, string>,
+  ): Promise<ServerProcess> {
     const nbd = ["--nbd", `unix:${store}/nbd.sock`, "--nbd", "127.0.0.1:0"];
     // The default port belongs to whoever comes first.
     const sheepdog = args.includes("--sheepdog") ? [] : ["--sheepdog", "127.0.0.1:0"];
     const http = args.includes("--http") ? [] : ["--http", "off"];
     const listen = [...nbd, ...sheepdog, ...http];
-    const child = spawn(program, ["serve", "--store", store, "--json", ...listen, ...args], {
+    const child = spawn(program, ["serve", "--json", ...listen, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...env },
     });
     const ended = endOf(child);
     let stdout = "";

@@ -38,9 +38,13 @@ export async function runTool(tool: string, args: readonly string[]): Promise<st
   return stdout;
 }
 
-export function tryTool(tool: string, args: readonly string[]): Promise<ToolResult> {
+export function tryTool(
+  tool: string,
+  args: readonly string[],
+  timeout = toolMs,
+): Promise<ToolResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(tool, args, { stdio: ["ignore", "pipe", "pipe"], timeout: toolMs });
+    const child = spawn(tool, args, { stdio: ["ignore", "pipe", "pipe"], timeout });
     let [stdout, stderr] = ["", ""];
     child.stdout.on("data", (chunk: Buffer) => {
       stdout += chunk.toString();

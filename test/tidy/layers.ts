@@ -15,10 +15,17 @@ export const layers: Record<string, Layer> = {
   // Loads a package that computes checksums, which may be missing.
   base: { folders: [], outside: ["node:module"] },
   host: { folders: ["base"], outside: [] },
-  // The last two make certificates.
+  // The last two make certificates; the SDK speaks to S3.
   "host/node": {
     folders: ["base", "host"],
-    outside: ["node:*", "pino", "@peculiar/x509", "reflect-metadata"],
+    outside: [
+      "node:*",
+      "pino",
+      "@aws-sdk/client-s3",
+      "@smithy/node-http-handler",
+      "@peculiar/x509",
+      "reflect-metadata",
+    ],
   },
   block: { folders: ["base", "host"], outside: [] },
   // Records of the catalog, and what vdi notes in them, are JSON, checked when it is read back.

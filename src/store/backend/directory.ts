@@ -2,7 +2,7 @@ import { lengthOf } from "../../base/bytes.ts";
 import { isKelpieError, KelpieError } from "../../base/errors.ts";
 import type { Files } from "../../host/files.ts";
 import type { RandomSource } from "../../host/random.ts";
-import type { Backend, ByteRange, PutOptions, PutOutcome } from "./backend.ts";
+import type { Backend, ByteRange, ObjectReader, PutOptions, PutOutcome } from "./backend.ts";
 import { listDirectory } from "./directory-list.ts";
 import { DirectoryTree } from "./directory-tree.ts";
 import { checkKey } from "./keys.ts";
@@ -72,6 +72,10 @@ class DirectoryBackend implements Backend {
       const path = this.#tree.pathOf(key);
       return range === undefined ? this.#files.readFile(path) : this.#readRange(path, range);
     });
+  }
+
+  open(key: string): Promise<ObjectReader> {
+    return this.#run(key, () => this.#files.open(this.#tree.pathOf(key), { access: "read" }));
   }
 
   list(prefix: string, after = ""): Promise<string[]> {

@@ -15,7 +15,8 @@ import { decodeJsonFrame, encodeJsonFrame, type FrameKind, frameType } from "./f
  *
  * point   a new point on `parent` (0: none), with the parent's map as it then is; the parent is
  *         frozen from here on
- * assign  segments of `log` from number `from` on belong to `point`
+ * assign  segments of `log` from number `from` on belong to `point`; `after` is where what the log
+ *         holds before that ends, if the record may be in an object store before it
  * resize  the point's size
  * delete  nobody can see the point any more; its space returns in the background
  */
@@ -23,7 +24,13 @@ const number = z.number().int().nonnegative();
 
 const change = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("point"), id: number, parent: number, sizeBytes: number }),
-  z.strictObject({ type: z.literal("assign"), log: number, from: number, point: number }),
+  z.strictObject({
+    type: z.literal("assign"),
+    log: number,
+    from: number,
+    point: number,
+    after: z.strictObject({ segment: number, units: number }).optional(),
+  }),
   z.strictObject({ type: z.literal("resize"), id: number, sizeBytes: number }),
   z.strictObject({ type: z.literal("delete"), id: number }),
 ]);

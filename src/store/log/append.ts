@@ -1,5 +1,10 @@
+import type { Files } from "../../host/files.ts";
+import type { Log } from "../../host/log.ts";
+import type { Timers } from "../../host/timers.ts";
 import type { EntryKind } from "../formats/batch.ts";
 import type { Segment } from "../segment.ts";
+import type { LogUpload } from "../upload/log-upload.ts";
+import type { SpareFiles } from "./spare-files.ts";
 
 /** What a log writes: blocks, or that a range is a hole or zeros. */
 export interface AppendOperation {
@@ -27,6 +32,16 @@ export interface LogSink {
   giveUpCutsAfter(segmentNumber: number): void;
 }
 
+export interface LogWriterComponents {
+  files: Files;
+  log: Log;
+  sink: LogSink;
+  timers: Timers;
+  spares: SpareFiles;
+  /** The way to the object store, for a store that is in one. */
+  upload?: LogUpload | undefined;
+}
+
 export interface LogWriterSettings {
   log: number;
   /** The first segment number to use. */
@@ -40,10 +55,5 @@ export interface LogWriterSettings {
   syncBytes: number;
 }
 
-/**
- * Batches appended in one turn of the event loop. Small appends complete at once, so a program that
- * writes in a loop would otherwise never let a sync, a timer or another client have its turn.
- */
-export const batchesPerTurnMax = 32;
 /** Times that a failed sync is answered by writing its data again elsewhere. */
 export const syncRepairsMax = 3;

@@ -3,21 +3,22 @@ import { isPending } from "../../base/completion.ts";
 import { KelpieError, messageOf } from "../../base/errors.ts";
 import type { Files } from "../../host/files.ts";
 import type { Log } from "../../host/log.ts";
-import type { Timers } from "../../host/timers.ts";
-import { blockUnits, unitBytes } from "../formats/batch.ts";
+import { unitBytes } from "../formats/batch.ts";
+import type { LogUpload } from "../upload/log-upload.ts";
 import {
   type AppendOperation,
-  batchesPerTurnMax,
   type LogSink,
+  type LogWriterComponents,
   type LogWriterSettings,
   syncRepairsMax,
 } from "./append.ts";
 import { AppendQueue, type WaitingBatch } from "./append-queue.ts";
+import { BatchTurns } from "./batch-turns.ts";
 import { FlushWaiters } from "./flush-waiters.ts";
-import { type EncodedBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
+import { Holds } from "./holds.ts";
+import { applyBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
 import { readBack } from "./read-back.ts";
 import { SegmentFiles } from "./segment-files.ts";
-import type { SpareFiles } from "./spare-files.ts";
 import { SyncFailure } from "./sync-failure.ts";
 
 /**
@@ -31,16 +32,15 @@ export class LogWriter {
   readonly #files: Files;
   readonly #logger: Log;
   readonly #sink: LogSink;
-  readonly #timers: Timers;
+  readonly #turns: BatchTurns;
+  readonly upload: LogUpload | undefined;
   readonly #segmentFiles: SegmentFiles;
   readonly #queue = new AppendQueue();
   /** The batch under way. */
   #appending: WaitingBatch | undefined;
   #pumping = false;
   #scheduled = false;
-  #holds = 0;
-  #batchesThisTurn = 0;
-  #idleWaiters: (() => void)[] = [];
+  readonly #holds = new Holds();
   #current: OpenSegment | undefined;
   #next: number;
   /** What the next segment continues. */
@@ -68,16 +68,14 @@ export class LogWriter {
   isRepairing = false;
   #mended: Promise<void> = Promise.resolve();
 
-  constructor(
-    settings: LogWriterSettings,
-    components: { files: Files; log: Log; sink: LogSink; timers: Timers; spares: SpareFiles },
-  ) {
+  constructor(settings: LogWriterSettings, components: LogWriterComponents) {
     this.log = settings.log;
     this.#settings = settings;
     this.#files = components.files;
     this.#logger = components.log;
     this.#sink = components.sink;
-    this.#timers = components.timers;
+    this.#turns = new BatchTurns(components);
+    this.upload = components.upload;
     this.#segmentFiles = new SegmentFiles(settings, components);
     this.#next = settings.first;
   }
@@ -87,6 +85,11 @@ export class LogWriter {
     // A first segment that is being opened has a number already, and what it will hold counts.
     const nothing = { segment: this.#settings.first, units: 0, crc: 0 };
     return this.#current?.place ?? this.#chain ?? nothing;
+  }
+
+  /** One that was opened and is empty has not even its header: what can be synced ends before it. */
+  get #endPlace(): SegmentPlace | undefined {
+    return this.#current?.isEmpty === false ? this.#current.place : this.#chain;
   }
 
   /** Completes when the operation is handed to the system and applied to the map. */
@@ -116,16 +119,19 @@ export class LogWriter {
     return done;
   }
 
+  /** The same, where the store keeps its things: in an object store, after the disk of this machine. */
+  settle(): Promise<void> | undefined {
+    const flushed = this.flush();
+    if (flushed === undefined) return this.upload?.flushTo(this.#syncedPlace);
+    return flushed.then(() => this.upload?.flushTo(this.#syncedPlace));
+  }
+
   /**
    * Stops appending; completes when no append is under way. Operations wait until `release`. Who is
    * going to cut waits for `mended` as well.
    */
   hold(): Promise<void> {
-    this.#holds++;
-    if (!this.#pumping) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#idleWaiters.push(resolve);
-    });
+    return this.#holds.add(this.#pumping);
   }
 
   /**
@@ -137,14 +143,13 @@ export class LogWriter {
   }
 
   release(): void {
-    assert(this.#holds > 0);
-    this.#holds--;
+    this.#holds.release();
     if (!this.#queue.isEmpty) this.#schedule();
   }
 
   /** While held: ends the current segment. What comes from now on is in the returned one or later. */
   cut(): number {
-    assert(this.#holds > 0 && !this.#pumping && !this.isRepairing);
+    assert(this.#holds.isHeld && !this.#pumping && !this.isRepairing);
     this.#endCurrent();
     return this.#next;
   }
@@ -156,17 +161,19 @@ export class LogWriter {
       await this.flush();
       while (this.mended !== undefined) await this.mended;
       this.#endCurrent();
-      await Promise.all(this.#background);
+      // A seal that is written may set off a sync, which must not meet the one below.
+      while (this.#background.size > 0) await Promise.all(this.#background);
       await this.#syncSeals();
       this.#isClosed = this.#failed === undefined;
     } finally {
       await Promise.all(this.#background);
       this.#failed ??= new KelpieError("closed", `log ${this.log} is closed`);
+      this.upload?.close();
     }
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#pumping || this.#holds > 0) return;
+    if (this.#scheduled || this.#pumping || this.#holds.isHeld) return;
     this.#scheduled = true;
     // Everything that arrives in the same turn shares one append.
     queueMicrotask(() => {
@@ -176,10 +183,11 @@ export class LogWriter {
   }
 
   async #pump(): Promise<void> {
-    if (this.#pumping || this.#holds > 0) return;
+    if (this.#pumping || this.#holds.isHeld) return;
     this.#pumping = true;
-    while (!this.#queue.isEmpty && this.#holds === 0) {
-      if (this.#turnIsOver()) await new Promise<void>((resolve) => this.#timers.soon(resolve));
+    while (!this.#queue.isEmpty && !this.#holds.isHeld) {
+      const turn = this.#turns.next();
+      if (turn !== undefined) await turn;
       const batch = this.#queue.take();
       if (batch === undefined) break;
       this.#appending = batch;
@@ -199,32 +207,25 @@ export class LogWriter {
     }
     this.#appending = undefined;
     this.#pumping = false;
-    const waiters = this.#idleWaiters;
-    this.#idleWaiters = [];
-    for (const resolve of waiters) resolve();
+    this.#holds.idle();
     if (!this.#queue.isEmpty) this.#schedule();
-  }
-
-  #turnIsOver(): boolean {
-    if (this.#batchesThisTurn === 0) {
-      this.#timers.soon(() => {
-        this.#batchesThisTurn = 0;
-      });
-    }
-    return ++this.#batchesThisTurn > batchesPerTurnMax;
   }
 
   #appendBatch(operations: readonly AppendOperation[]): void | Promise<void> {
     if (this.#failed !== undefined) throw this.#failed;
     const current = this.#current;
-    if (current === undefined || current.isFull(operations, this.#settings.segmentBytesMax)) {
+    const { segmentBytesMax } = this.#settings;
+    if (current === undefined || current.isFull(operations, segmentBytesMax)) {
       return this.#appendToNew(operations);
     }
+    if (this.upload?.isFull(current.segment.number)) return this.#appendToNew(operations);
     return this.#appendTo(current, operations);
   }
 
   async #appendToNew(operations: readonly AppendOperation[]): Promise<void> {
     this.#endCurrent();
+    const room = this.upload?.room();
+    if (room !== undefined) await room;
     const current = await this.#openNext();
     await this.#appendTo(current, operations);
   }
@@ -237,7 +238,7 @@ export class LogWriter {
       if (wait !== undefined) return wait.then(finish);
       open.accept(batch);
       this.applied++;
-      this.#applyAll(open, batch, operations);
+      applyBatch(this.#sink, { open, batch, operations });
       this.#noteUnsynced(open, batch.bytes);
     };
     let written: void | Promise<void>;
@@ -248,14 +249,6 @@ export class LogWriter {
     }
     if (!isPending(written)) return finish();
     return written.then(finish, (error: unknown) => this.#appendFailed(open, error));
-  }
-
-  #applyAll(open: OpenSegment, batch: EncodedBatch, operations: readonly AppendOperation[]): void {
-    let position = batch.blocksAt;
-    for (const operation of operations) {
-      this.#sink.apply(operation, open.segment, position);
-      position += operation.crcs.length * blockUnits;
-    }
   }
 
   #noteUnsynced(open: OpenSegment, bytes: number): void {
@@ -294,6 +287,7 @@ export class LogWriter {
       const { storeId } = this.#settings;
       const continues = this.#chain;
       this.#current = new OpenSegment(segment, handle, { storeId, continues, isReused });
+      this.upload?.begun(number, continues);
       return this.#current;
     } catch (error) {
       this.#sink.dropSegment(segment);
@@ -318,6 +312,14 @@ export class LogWriter {
     }
     // Its last sync closes it. It keeps its place: segments are synced in order.
     if (!this.#unsynced.includes(open)) this.#unsynced.unshift(open);
+    // It is not sent before it is safe here.
+    if (this.upload !== undefined) this.#startSync();
+  }
+
+  /** Nothing more is done with the file, of which so much counts. */
+  async #leave(open: OpenSegment, place: { units: number; bytes: number }): Promise<void> {
+    await open.handle.close().catch(() => {}); // what counts of it is safe
+    this.upload?.ended(open.segment.number, { endUnits: place.units, bytes: place.bytes });
   }
 
   #inBackground(work: Promise<void>): void {
@@ -336,7 +338,7 @@ export class LogWriter {
       } catch (error) {
         if (!open.isSynced) throw error;
         this.#logger.warn("a seal was not synced", { log: this.log, error: messageOf(error) });
-        await open.handle.close().catch(() => {}); // nothing was written since
+        await this.#leave(open, { units: open.units, bytes: open.units * unitBytes });
       }
     }
     this.#unsynced = [];
@@ -355,8 +357,7 @@ export class LogWriter {
     do {
       this.#bytesSinceSync = 0;
       const target = this.applied;
-      // One that was opened and is empty has not even its header: what is synced ends before it.
-      const place = this.#current?.isEmpty === false ? this.#current.place : this.#chain;
+      const place = this.#endPlace;
       try {
         await this.#syncAll();
         this.#synced = Math.max(this.#synced, target);
@@ -391,8 +392,7 @@ export class LogWriter {
     open.syncedPlace = place;
     const settled = ended || (open === this.#current && open.units === place.units);
     if (settled) this.#unsynced = this.#unsynced.filter((other) => other !== open);
-    // What it holds is safe, whatever closing says.
-    if (ended) await open.handle.close().catch(() => {});
+    if (ended) await this.#leave(open, { units: open.units, bytes: open.segment.bytes });
   }
 
   /**
@@ -453,6 +453,7 @@ export class LogWriter {
     const first = old[0];
     if (first === undefined) {
       this.#synced = this.applied;
+      this.#syncedPlace = this.#endPlace ?? this.#syncedPlace;
       return;
     }
     const batches: AppendOperation[][] = [];
@@ -468,7 +469,7 @@ export class LogWriter {
         const batch = open.encode(operations, this.#syncedPlace, "without segment header");
         await open.handle.write(batch.chunks, batch.offset);
         open.accept(batch);
-        apply.push(() => this.#applyAll(open, batch, operations));
+        apply.push(() => applyBatch(this.#sink, { open, batch, operations }));
       }
       // Only when all of it stands there may it count instead of what it repeats: the process may die
       // at any time, and what was answered must be found.
@@ -494,7 +495,9 @@ export class LogWriter {
     this.#syncedPlace = { segment: open.segment.number, units: open.units };
     for (const gone of old) {
       gone.segment.endUnits = Math.max(1, gone.syncedPlace.units);
-      await gone.handle.close().catch(() => {}); // what it holds stands elsewhere
+      const { units } = gone.syncedPlace;
+      if (units > 1) await this.#leave(gone, { units, bytes: units * unitBytes });
+      else await gone.handle.close().catch(() => {}); // what it holds stands elsewhere
     }
   }
 }

@@ -16,7 +16,7 @@ import {
   encodeSummary,
 } from "../formats/segment.ts";
 import type { Segment } from "../segment.ts";
-import type { AppendOperation } from "./append.ts";
+import type { AppendOperation, LogSink } from "./append.ts";
 import { SummaryBuilder } from "./summary-builder.ts";
 
 /** A place between two batches of a log: what was written before it ends in `crc`. */
@@ -190,6 +190,18 @@ export class OpenSegment {
     await this.handle.close();
     // If it stays, recovery finds no valid header in it and removes it.
     await files.remove(this.handle.path).catch(() => {});
+  }
+}
+
+/** What a batch says is so from here on. */
+export function applyBatch(
+  sink: LogSink,
+  what: { open: OpenSegment; batch: EncodedBatch; operations: readonly AppendOperation[] },
+): void {
+  let position = what.batch.blocksAt;
+  for (const operation of what.operations) {
+    sink.apply(operation, what.open.segment, position);
+    position += operation.crcs.length * blockUnits;
   }
 }
 

@@ -1,5 +1,5 @@
 import { crc32 } from "../../base/crc32.ts";
-import type { FileHandle } from "../../host/files.ts";
+import type { ObjectReader } from "../backend/backend.ts";
 import {
   batchBlocksMax,
   batchEntriesMax,
@@ -22,7 +22,7 @@ import { SummaryBuilder } from "./summary-builder.ts";
 
 /** The header of a segment file, or undefined if it has none that is whole. */
 export async function readSegmentHeader(
-  handle: FileHandle,
+  handle: ObjectReader,
 ): Promise<(SegmentHeader & { crc: number }) | undefined> {
   const bytes = Buffer.alloc(unitBytes);
   return (await handle.read(bytes, 0)) === unitBytes ? decodeSegmentHeader(bytes) : undefined;
@@ -36,7 +36,7 @@ export interface SealedSegment {
 
 /** The summary of a sealed segment; undefined if it is not sealed, or the seal is torn. */
 export async function readSeal(
-  handle: FileHandle,
+  handle: ObjectReader,
   name: { log: number; segment: number },
 ): Promise<SealedSegment | undefined> {
   const size = await handle.size();
@@ -85,7 +85,7 @@ export interface Scan {
 }
 
 /** Follows the chain of batches until it ends or breaks. Never fails on what it reads. */
-export async function scanBatches(handle: FileHandle, from: ScanFrom): Promise<Scan> {
+export async function scanBatches(handle: ObjectReader, from: ScanFrom): Promise<Scan> {
   const builder = new SummaryBuilder();
   const reader = new WindowReader(handle, await handle.size());
   let units = from.units;
@@ -125,7 +125,7 @@ export async function scanBatches(handle: FileHandle, from: ScanFrom): Promise<S
  * none after an ordinary end, and after damage they tell of it.
  */
 export async function claimBeyond(
-  handle: FileHandle,
+  handle: ObjectReader,
   from: Pick<ScanFrom, "log" | "segment" | "seed" | "units">,
 ): Promise<{ segment: number; units: number }> {
   const size = await handle.size();
@@ -156,7 +156,7 @@ export function isLater(
 }
 
 async function blocksAreWhole(
-  handle: FileHandle,
+  handle: ObjectReader,
   offset: number,
   crcs: Uint32Array,
 ): Promise<boolean> {
@@ -178,13 +178,13 @@ const headerUnitsMax = batchHeaderUnits(batchEntriesMax, batchBlocksMax);
 
 /** Reads small pieces in ascending order out of larger reads. */
 class WindowReader {
-  readonly #handle: FileHandle;
+  readonly #handle: ObjectReader;
   readonly #size: number;
   readonly #window = Buffer.allocUnsafe(Math.max(256 * 1024, headerUnitsMax * unitBytes));
   #start = 0;
   #end = 0;
 
-  constructor(handle: FileHandle, size: number) {
+  constructor(handle: ObjectReader, size: number) {
     this.#handle = handle;
     this.#size = size;
   }

@@ -24,6 +24,7 @@ const keptForSegments = 4;
 export class SpareFiles {
   readonly #directory: string;
   readonly #segmentBytesMax: number;
+  readonly #filesMax: number;
   readonly #files: Files;
   readonly #log: Log;
   readonly #space: SpaceGuard;
@@ -34,11 +35,12 @@ export class SpareFiles {
   taken = 0;
 
   constructor(
-    settings: { directory: string; segmentBytesMax: number },
+    settings: { directory: string; segmentBytesMax: number; filesMax?: number },
     components: { files: Files; log: Log; space: SpaceGuard },
   ) {
     this.#directory = settings.directory;
     this.#segmentBytesMax = settings.segmentBytesMax;
+    this.#filesMax = settings.filesMax ?? spareFilesMax;
     this.#files = components.files;
     this.#log = components.log;
     this.#space = components.space;
@@ -50,7 +52,7 @@ export class SpareFiles {
 
   /** A file of this size is worth keeping, and there is room for it. */
   isWanted(sizeBytes: number): boolean {
-    if (this.#paths.length >= spareFilesMax || sizeBytes < this.#segmentBytesMax / 2) return false;
+    if (this.#paths.length >= this.#filesMax || sizeBytes < this.#segmentBytesMax / 2) return false;
     return this.#space.freeBytes > this.#space.reserveBytes + spareFilesMax * this.#segmentBytesMax;
   }
 

@@ -1,11 +1,10 @@
 import { isKelpieError, KelpieError } from "../../base/errors.ts";
-import type { FileHandle, Files } from "../../host/files.ts";
-import type { Backend } from "../backend/backend.ts";
+import type { Backend, ObjectReader } from "../backend/backend.ts";
 import { bodyIndexBytes, decodeBodyIndex, findItem, mapBodyKind } from "../formats/body.ts";
 import { frameHeaderBytes } from "../formats/frame.ts";
 import { objectOfReference, offsetOfReference } from "../formats/map-node.ts";
 import { mapKey, mapsPrefix, parseNumbered } from "../keys.ts";
-import { closeQuietly, pathOf } from "../segment-reader.ts";
+import { closeQuietly } from "../segment-reader.ts";
 import type { MapReader } from "./map-nodes.ts";
 
 /** A map object on the backend. */
@@ -21,7 +20,7 @@ const openMax = 512;
 const gapBytesMax = 4096;
 
 interface Open {
-  handle: FileHandle;
+  handle: ObjectReader;
   /** Of a cleaned body: place (offset / 8), offset in the body / 8, length, zero. */
   index: Uint32Array | undefined;
   users: number;
@@ -30,14 +29,12 @@ interface Open {
 
 /** The map objects of a store, and reading nodes from them. */
 export class MapObjects implements MapReader {
-  readonly #files: Files;
   readonly #backend: Backend;
   readonly byNumber = new Map<number, MapObject>();
   readonly #open = new Map<number, Promise<Open>>();
   reads = 0;
 
-  constructor(components: { files: Files; backend: Backend }) {
-    this.#files = components.files;
+  constructor(components: { backend: Backend }) {
     this.#backend = components.backend;
   }
 
@@ -138,10 +135,10 @@ export class MapObjects implements MapReader {
     return { handle, index, users: 0, closed: false };
   }
 
-  async #openFile(object: MapObject): Promise<FileHandle> {
+  async #openFile(object: MapObject): Promise<ObjectReader> {
     const key = mapKey(object.number, object.generation);
     try {
-      return await this.#files.open(pathOf(this.#backend, key), { access: "read" });
+      return await this.#backend.open(key);
     } catch (error) {
       if (!isKelpieError(error, "not-found")) throw error;
       // It may have been cleaned after the checkpoint that named the body looked for.
@@ -168,7 +165,7 @@ function placeOf(open: Open, reference: number): number {
   return (open.index[item * 4 + 1] as number) * 8;
 }
 
-async function readIndex(handle: FileHandle, object: MapObject): Promise<Uint32Array> {
+async function readIndex(handle: ObjectReader, object: MapObject): Promise<Uint32Array> {
   const start = Buffer.alloc(frameHeaderBytes);
   await handle.read(start, 0);
   const bytes = Buffer.allocUnsafe(Math.min(bodyIndexBytes(start), await handle.size()));

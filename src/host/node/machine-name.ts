@@ -1,0 +1,6 @@
+import { hostname } from "node:os";
+
+/** For people on other machines. */
+export function machineName(): string {
+  return hostname();
+}
