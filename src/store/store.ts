@@ -1,6 +1,6 @@
 import { assert } from "../base/assert.ts";
 import type { Completion } from "../base/completion.ts";
-import { isKelpieError, KelpieError, messageOf } from "../base/errors.ts";
+import { KelpieError, messageOf } from "../base/errors.ts";
 import { runHolding } from "../base/mutex.ts";
 import type { FileLock, Files } from "../host/files.ts";
 import type { Host } from "../host/host.ts";
@@ -18,13 +18,8 @@ import {
   depthExtents,
 } from "./extents.ts";
 import type { CatalogRecord, PointChange } from "./formats/catalog-record.ts";
-import {
-  decodeIdentity,
-  encodeIdentity,
-  formatVersion,
-  type Identity,
-} from "./formats/identity.ts";
-import { catalogPrefix, identityKey, logPrefix, segmentKey, spareDirectory } from "./keys.ts";
+import type { Identity } from "./formats/identity.ts";
+import { logPrefix, segmentKey, spareDirectory } from "./keys.ts";
 import { addTotals, type LogTotals, noTotals } from "./log/log-totals.ts";
 import { LogWriter } from "./log/log-writer.ts";
 import { removeSpareFiles, SpareFiles } from "./log/spare-files.ts";
@@ -36,6 +31,7 @@ import {
 } from "./maintenance.ts";
 import { MapNodes } from "./map/map-nodes.ts";
 import { MapObjects } from "./map/map-objects.ts";
+import { openIdentity } from "./open-identity.ts";
 import type { Point } from "./point.ts";
 import { Purger } from "./purge.ts";
 import { readBlocks } from "./read-blocks.ts";
@@ -474,39 +470,4 @@ function holdingTips<T>(requests: readonly { tip: Tip }[], action: () => Promise
     tips.map((tip) => tip.structure),
     action,
   );
-}
-
-async function openIdentity(
-  settings: StoreSettings,
-  components: StoreComponents,
-): Promise<Identity> {
-  const { backend, host } = components;
-  try {
-    return decodeIdentity(await backend.get(identityKey), identityKey);
-  } catch (error) {
-    if (!isKelpieError(error, "not-found")) throw error;
-  }
-  const [record] = await backend.list(catalogPrefix);
-  if (record !== undefined) {
-    throw new KelpieError(
-      "corrupt",
-      `${settings.directory} has ${record} but no "${identityKey}"`,
-      {
-        remedy: "Restore that file from a backup; without it the formats are not known.",
-      },
-    );
-  }
-  if (!settings.create) {
-    throw new KelpieError("not-found", `there is no store in ${settings.directory}`);
-  }
-  const identity: Identity = {
-    id: Buffer.from(host.random.bytes(16)).toString("hex"),
-    format: formatVersion,
-    createdMs: host.clock.nowMs(),
-    incompatible: [],
-    readCompatible: [],
-    compatible: [],
-  };
-  await backend.putIfAbsent(identityKey, encodeIdentity(identity));
-  return decodeIdentity(await backend.get(identityKey), identityKey);
 }

@@ -54,6 +54,3 @@ export interface LogWriterSettings {
   /** The active segment is synced in the background each time this much was appended. */
   syncBytes: number;
 }
-
-/** Times that a failed sync is answered by writing its data again elsewhere. */
-export const syncRepairsMax = 3;

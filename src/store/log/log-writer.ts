@@ -5,13 +5,7 @@ import type { Files } from "../../host/files.ts";
 import type { Log } from "../../host/log.ts";
 import { unitBytes } from "../formats/batch.ts";
 import type { LogUpload } from "../upload/log-upload.ts";
-import {
-  type AppendOperation,
-  type LogSink,
-  type LogWriterComponents,
-  type LogWriterSettings,
-  syncRepairsMax,
-} from "./append.ts";
+import type { AppendOperation, LogSink, LogWriterComponents, LogWriterSettings } from "./append.ts";
 import { AppendQueue, type WaitingBatch } from "./append-queue.ts";
 import { BatchTurns } from "./batch-turns.ts";
 import { FlushWaiters } from "./flush-waiters.ts";
@@ -19,7 +13,7 @@ import { Holds } from "./holds.ts";
 import { applyBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
 import { readBack } from "./read-back.ts";
 import { SegmentFiles } from "./segment-files.ts";
-import { SyncFailure } from "./sync-failure.ts";
+import { SyncFailure, syncRepairsMax } from "./sync-failure.ts";
 
 /**
  * Appends to one log: the numbered segments written during one opening of a disk. Operations that
