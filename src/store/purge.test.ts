@@ -34,7 +34,7 @@ test("what the disk has overwritten since a snapshot is needed by nobody when th
   for (const block of [0, 1]) await vdis.volume("a").write(filled(2), block * 4096);
   assert.equal(needed(), 5);
   await vdis.deleteSnapshot("a", "one");
-  await vdis.store.clean();
-  assert.equal(needed(), 3);
+  // Before anything is cleaned: cleaning counts anew what it looks through.
+  assert.equal(await vdis.store.afterPurge(async () => needed()), 3);
   await vdis.close();
 });

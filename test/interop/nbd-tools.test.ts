@@ -98,7 +98,7 @@ for (const transport of ["unix", "tcp"] as const) {
       }
       assert.equal(facts.is_read_only, false);
       const sizes = ["minimum", "preferred", "maximum"].map((kind) => facts[`block_size_${kind}`]);
-      assert.deepEqual(sizes, [512, 4096, 32 * mebibyte]);
+      assert.deepEqual(sizes, [1, 4096, 32 * mebibyte]);
       assert.equal(listed.exports[1].is_read_only, true);
     });
 
