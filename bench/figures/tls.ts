@@ -35,7 +35,7 @@ async function measure(bench: Bench, rw: FioJob["rw"]): Promise<Measurement> {
   await promisify(execFile)(process.execPath, [program, "tls", "init", certificates]);
   const kelpie = await bench.freshKelpie(diskBytes, ["--tls-dir", certificates]);
   try {
-    const uris = { TLS: secureUri(kelpie, certificates), "the clear": kelpie.uri };
+    const uris = { TLS: secureUri(kelpie), "the clear": kelpie.uri };
     const turns = Object.entries(uris).map(
       ([name, uri]): Turn => ({
         name,
@@ -66,7 +66,8 @@ async function measure(bench: Bench, rw: FioJob["rw"]): Promise<Measurement> {
   }
 }
 
-function secureUri(kelpie: Kelpie, certificates: string): string {
-  const { address, disk } = kelpie;
-  return formatNbdUri({ address, exportName: disk, tls: { certificates } });
+/** fio may not name a directory of certificates; what it is to measure does not depend on whom it trusts. */
+function secureUri({ address, disk }: Kelpie): string {
+  const uri = formatNbdUri({ address, exportName: disk, tls: {} });
+  return `${uri}&tls-verify-peer=false`;
 }

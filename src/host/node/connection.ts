@@ -26,6 +26,9 @@ export class NodeConnection implements Connection {
   #paused = false;
   /** What came after `pause`: Node may have begun to receive again before it knew. */
   readonly #held: Uint8Array[] = [];
+  /** It brings one record at a time, and what came in several is delivered together. */
+  #isTls = false;
+  #gathering = false;
   /** `write` has said false, and `drain` is owed. */
   #full = false;
   /** We have said that no more comes, so we do not want more either. */
@@ -60,12 +63,9 @@ export class NodeConnection implements Connection {
     for (const chunk of this.#held.splice(0)) this.release(chunk, chunk.length);
     const plain = this.#socket;
     for (const event of ["data", "drain"]) plain.removeAllListeners(event);
-    // The TLS session takes the bytes from the handle itself: nothing is received into buffers any more,
-    // and `release` finds that what it brings is not theirs.
     const { socket, peer } = await upgradeToTls(plain, { peer: this.peer, ...upgrade });
-    this.#receiving?.end();
-    this.#receiving = undefined;
     this.#socket = socket;
+    this.#isTls = true;
     this.#watch();
     if (this.#handlers !== undefined) this.#flow(this.#handlers);
     return peer;
@@ -165,6 +165,7 @@ export class NodeConnection implements Connection {
     });
     socket.on("close", () => {
       if (socket !== this.#socket) return;
+      this.#deliver();
       this.#closed = true;
       this.#receiving?.end();
       this.#reportClose();
@@ -173,9 +174,10 @@ export class NodeConnection implements Connection {
 
   #flow(handlers: ConnectionHandlers): void {
     const socket = this.#socket;
-    if (this.#receiving === undefined) {
+    if (this.#receiving === undefined || this.#isTls) {
       socket.on("data", (chunk: Buffer) => {
-        if (!this.#ending) handlers.data(chunk);
+        if (this.#isTls) this.#gather(chunk);
+        else if (!this.#ending) handlers.data(chunk);
       });
     }
     socket.on("drain", () => {
@@ -185,6 +187,22 @@ export class NodeConnection implements Connection {
     });
     if (this.#paused) socket.pause();
     else this.resume();
+  }
+
+  /**
+   * Requests arrive in records of their own, some in two, and thirty of them in the same moment: one by one
+   * they would be written, and answered, one by one. The memory that Node brings a record in is new each
+   * time; it is copied, so that it is gone before it costs anything.
+   */
+  #gather(chunk: Uint8Array): void {
+    if (this.#receiving === undefined) this.#held.push(chunk);
+    else this.#receiving.append(chunk, this.#held);
+    if (this.#gathering) return;
+    this.#gathering = true;
+    setImmediate(() => {
+      this.#gathering = false;
+      this.#deliver();
+    });
   }
 
   #deliver(): void {

@@ -83,11 +83,32 @@ class Receiving {
     return loan.bytes.subarray(start, loan.usedBytes);
   }
 
+  /** Copies bytes that came another way behind the last chunk of a list, or into one more. */
+  append(bytes: Uint8Array, chunks: Uint8Array[]): void {
+    for (let start = 0; start < bytes.length; ) {
+      const room = this.room();
+      const some = bytes.subarray(start, start + room.length);
+      room.set(some);
+      start += some.length;
+      const chunk = this.received(some.length);
+      const last = chunks.at(-1);
+      const follows =
+        last?.buffer === chunk.buffer && last.byteOffset + last.length === chunk.byteOffset;
+      if (follows) chunks[chunks.length - 1] = joined(last, chunk);
+      else chunks.push(chunk);
+    }
+  }
+
   /** Nothing more is received into it. */
   end(): void {
     this.#loan.receiving = false;
     this.#buffers.reclaim(this.#loan);
   }
+}
+
+/** Two that stand side by side in the same memory. */
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
+  return Buffer.from(first.buffer, first.byteOffset, first.length + second.length);
 }
 
 export type { Receiving };
