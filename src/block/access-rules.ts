@@ -1,5 +1,6 @@
 import { KelpieError } from "../base/errors.ts";
 import { mappedPrefixBits, parseIpAddress, sharesPrefix } from "../base/ip-address.ts";
+import { namePattern } from "../base/name-pattern.ts";
 import type { ExportClient } from "./exports.ts";
 
 export type Right = "write" | "read" | "none";
@@ -78,21 +79,16 @@ function parseRule(words: readonly string[], line: number): Rule {
   if (right !== "write" && right !== "read" && right !== "none") {
     throw invalid(line, `"${right}" is no right: write, read or none`);
   }
-  const rule: Rule = { disk: patternOf(disk), right };
+  const rule: Rule = { disk: namePattern(disk), right };
   for (const condition of conditions) {
     const [, key, value] = /^(cert|from)=(.+)$/.exec(condition) ?? [];
     if (value === undefined) throw invalid(line, `"${condition}" is neither cert= nor from=`);
     const isTwice = key === "cert" ? rule.certificate !== undefined : rule.from !== undefined;
     if (isTwice) throw invalid(line, `${key}= stands twice: write two lines`);
-    if (key === "cert") rule.certificate = patternOf(value);
+    if (key === "cert") rule.certificate = namePattern(value);
     else rule.from = value === "unix" ? "unix" : parseNetwork(value, line);
   }
   return rule;
-}
-
-function patternOf(text: string): RegExp {
-  const parts = text.split("*").map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, "\\$&"));
-  return new RegExp(`^${parts.join(".*")}$`, "su");
 }
 
 function parseNetwork(text: string, line: number): Network {

@@ -8,6 +8,7 @@ import { BrokenPipe, type CliContext } from "./context.ts";
 import { exitCode, exitCodeOf } from "./exit-codes.ts";
 import { addMan } from "./man-page.ts";
 import { addNode } from "./node.ts";
+import { addQuota } from "./quota.ts";
 import { addServe } from "./serve.ts";
 import { addStore } from "./store.ts";
 import { addTls } from "./tls.ts";
@@ -93,6 +94,7 @@ export function createProgram(cli: Cli, context: CliContext, said: string[]): Co
   addStore(program, cli);
   addNode(program, cli);
   addCluster(program, cli);
+  addQuota(program, cli);
   addTls(program, cli);
   addTop(program, cli);
   addCompletion(program, cli);

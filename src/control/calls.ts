@@ -319,6 +319,24 @@ export const calls = {
     input: z.object({ name, snapshot: snapshot.optional() }),
     output: z.object({ checkedBytes: bytes, findings: z.array(finding) }),
   },
+  /** Space that disks whose names have the pattern may take together; null: no quota. */
+  "quota.set": {
+    kind: "change",
+    input: z.object({ pattern: z.string().min(1).max(255), limitBytes: bytes.nullable() }),
+    output: empty,
+  },
+  "quota.list": {
+    kind: "query",
+    input: empty,
+    output: z.array(
+      z.object({
+        pattern: z.string(),
+        limitBytes: bytes,
+        usedBytes: bytes,
+        disks: z.number().int().nonnegative(),
+      }),
+    ),
+  },
   "store.info": { kind: "query", input: empty, output: storeInfo },
   "store.check": {
     kind: "work",

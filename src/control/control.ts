@@ -15,6 +15,7 @@ import {
   calls,
 } from "./calls.ts";
 import { Entries } from "./entries.ts";
+import { quotaCalls } from "./quota-calls.ts";
 import { storeCalls } from "./store-calls.ts";
 import { vdiCalls } from "./vdi-calls.ts";
 import { vmCalls } from "./vm-calls.ts";
@@ -54,6 +55,7 @@ export function createControl(
   const handlers: Handlers<CallName> = {
     ...withoutServer,
     ...vdiCalls(parts),
+    ...quotaCalls(parts),
     ...storeCalls(parts),
     ...vmCalls(parts),
   };

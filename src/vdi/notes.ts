@@ -56,6 +56,12 @@ const note = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("attribute"), attribute: attributeNote }),
   /** How fast a disk may be used, whatever it stands on; null: as fast as it goes. */
   z.strictObject({ type: z.literal("qos"), name, qos: qosFields.nullable() }),
+  /** Space for disks whose names have the pattern; null: no quota. */
+  z.strictObject({
+    type: z.literal("quota"),
+    pattern: z.string(),
+    limitBytes: z.number().int().nonnegative().nullable(),
+  }),
   /** A virtual machine is from here on what `record` says. */
   z.strictObject({ type: z.literal("vm"), record: vmRecord }),
   z.strictObject({ type: z.literal("forgetVm"), name }),

@@ -3,6 +3,7 @@ import { RequestLimiter } from "../block/request-limiter.ts";
 import type { Host } from "../host/host.ts";
 import type { Store } from "../store/store.ts";
 import type { History } from "./history.ts";
+import { Quotas } from "./quotas.ts";
 import type { VdiRegistry } from "./registry.ts";
 import { Volume } from "./volume.ts";
 
@@ -10,7 +11,7 @@ interface OpenVolumesComponents {
   store: Store;
   registry: VdiRegistry;
   history: History;
-  host: Pick<Host, "clock" | "timers">;
+  host: Pick<Host, "clock" | "timers" | "log">;
 }
 
 /** The volumes of working VDIs that somebody used: one for each disk. Their doors are shut here. */
@@ -18,11 +19,14 @@ export class OpenVolumes {
   readonly #components: OpenVolumesComponents;
   readonly #volumes = new Map<string, Volume>();
 
+  readonly quotas: Quotas;
   /** They have no limits any more: whatever waits must be answered. */
   #unlimited = false;
 
   constructor(components: OpenVolumesComponents) {
     this.#components = components;
+    const { registry, store, host } = components;
+    this.quotas = new Quotas({ registry, store, clock: host.clock, log: host.log });
   }
 
   /** Made if there is none yet. Throws "not-found". */
@@ -33,7 +37,8 @@ export class OpenVolumes {
     const tip = store.tip(store.point(registry.find(name).tip));
     tip.flushesLocally = registry.flushModeOf(name) === "local";
     const limiter = new RequestLimiter(host);
-    const volume = new Volume({ name }, { tip, history, limiter });
+    const { quotas } = this;
+    const volume = new Volume({ name }, { tip, history, limiter, quotas });
     this.#volumes.set(name, volume);
     this.limit(name);
     return volume;

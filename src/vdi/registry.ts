@@ -44,6 +44,8 @@ const saved = z.object({
   qos: z.array(z.tuple([z.string(), qosFields])).optional(),
   /** Disks whose flushes are local; not there in stores of before object stores. */
   flushesLocally: z.array(z.string()).optional(),
+  /** Bytes by pattern. */
+  quotas: z.array(z.tuple([z.string(), z.number()])).optional(),
 });
 
 export type Working = z.infer<typeof working>;
@@ -65,6 +67,8 @@ export class VdiRegistry implements Registry {
   readonly vms = new VmRegistry();
   /** By name: it stays with the disk through rollbacks, until the disk is deleted. */
   readonly qos = new Map<string, Qos>();
+  /** Bytes by pattern of names. */
+  readonly quotas = new Map<string, number>();
   /** Told of each note that is a fact. It must neither fail nor change anything. */
   watcher: ((note: Note, timeMs: number) => void) | undefined;
   readonly #nameOfTip = new Map<number, string>();
@@ -80,6 +84,7 @@ export class VdiRegistry implements Registry {
     if (state.vms !== undefined) this.vms.load(state.vms);
     for (const [name, qos] of state.qos ?? []) this.qos.set(name, qos);
     for (const name of state.flushesLocally ?? []) this.#flushesLocally.add(name);
+    for (const [pattern, bytes] of state.quotas ?? []) this.quotas.set(pattern, bytes);
   }
 
   save(): unknown {
@@ -91,6 +96,7 @@ export class VdiRegistry implements Registry {
       vms: this.vms.save(),
       ...(this.qos.size === 0 ? {} : { qos: [...this.qos] }),
       ...(this.#flushesLocally.size === 0 ? {} : { flushesLocally: [...this.#flushesLocally] }),
+      ...(this.quotas.size === 0 ? {} : { quotas: [...this.quotas] }),
     };
   }
 
@@ -234,6 +240,10 @@ export class VdiRegistry implements Registry {
       case "qos":
         if (note.qos === null) this.qos.delete(note.name);
         else this.qos.set(note.name, note.qos);
+        break;
+      case "quota":
+        if (note.limitBytes === null) this.quotas.delete(note.pattern);
+        else this.quotas.set(note.pattern, note.limitBytes);
         break;
       case "vm":
         this.vms.set(note.record);

@@ -16,6 +16,7 @@ import type { Tip } from "../store/tip.ts";
 import { Admission } from "./admission.ts";
 import { blocksOf, readBytes } from "./byte-ranges.ts";
 import type { History } from "./history.ts";
+import type { Quotas } from "./quotas.ts";
 
 /** A working VDI as a device. There is one for each open disk, whatever the number of its clients. */
 export class Volume implements BlockDevice {
@@ -27,6 +28,7 @@ export class Volume implements BlockDevice {
   readonly vidDoor = new Admission();
   /** Lets requests in front of the doors, at the disk's rate. None for what is not a disk of its own. */
   readonly limiter: RequestLimiter | undefined;
+  readonly #quotas: Quotas | undefined;
   readonly #history: History;
   /** Held by writes of parts of blocks, which read and write the whole block. */
   readonly #partial = new RangeLock();
@@ -36,11 +38,12 @@ export class Volume implements BlockDevice {
 
   constructor(
     settings: { name: string },
-    components: { tip: Tip; history: History; limiter?: RequestLimiter },
+    components: { tip: Tip; history: History; limiter?: RequestLimiter; quotas?: Quotas },
   ) {
     this.name = settings.name;
     this.tip = components.tip;
     this.limiter = components.limiter;
+    this.#quotas = components.quotas;
     this.#history = components.history;
   }
 
@@ -156,9 +159,9 @@ export class Volume implements BlockDevice {
   }
 
   #write(chunks: readonly Uint8Array[], offset: number): Completion<void> {
-    let length = 0;
-    for (const chunk of chunks) length += chunk.length;
+    const length = lengthOf(chunks);
     this.transferredBytes += length;
+    this.#quotas?.admit(this.name, length);
     const { first, count } = blocksOf(offset, length);
     if (offset % blockBytes !== 0 || length % blockBytes !== 0) {
       return this.#writeParts(chunks, offset, length);

@@ -55,6 +55,8 @@ export const callCases: Record<CallName, readonly CallCase[]> = {
       refused: /to be chosen in an object store/,
     },
   ],
+  "quota.set": [{ run: (world) => world.call("quota.set", { pattern: "*", limitBytes: 2 ** 40 }) }],
+  "quota.list": [{ run: (world) => world.call("quota.list", {}) }],
   "vdi.list": [{ run: (world) => world.call("vdi.list", {}) }],
   "vdi.discarded": [{ run: (world) => world.call("vdi.discarded", {}) }],
   "vdi.info": [{ run: (world) => world.call("vdi.info", { name: w, snapshot: "one" }) }],

@@ -109,6 +109,8 @@ export class FakeStore implements LocalStore {
       else this.#qos.set(name, qos);
       return { qos };
     },
+    "quota.set": () => ({}),
+    "quota.list": () => [],
     "vdi.list": ({ name }) => {
       if (name !== undefined) this.#assertKnown(name);
       const shown = this.#points.filter((point) => name === undefined || point.name === name);
