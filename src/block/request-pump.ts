@@ -1,3 +1,4 @@
+import type { ByteBudget } from "../base/byte-budget.ts";
 import type { ByteQueue } from "../base/byte-queue.ts";
 import type { Connection } from "../host/net.ts";
 import type { Timer, Timers } from "../host/timers.ts";
@@ -6,6 +7,8 @@ import { type Measured, tellMeters } from "./request-meter.ts";
 export interface PumpSettings {
   requestsInFlightMax: number;
   bytesInFlightMax: number;
+  /** Of all connections that share it. When it is used up each has one request more in flight, and no more. */
+  budget?: ByteBudget | undefined;
   /** How long a peer may take to fetch its last replies and close. */
   closeMs: number;
 }
@@ -151,6 +154,7 @@ export class RequestPump<Request extends PendingRequest> {
   track(completion: Promise<void>, request: Request): void {
     this.#inFlight++;
     this.#inFlightBytes += request.costBytes;
+    this.#settings.budget?.take(request.costBytes);
     if (this.#newest?.completion === completion) {
       this.#newest.requests.push(request);
       return;
@@ -180,6 +184,8 @@ export class RequestPump<Request extends PendingRequest> {
       this.#blocked ||
       this.#inFlight >= this.#settings.requestsInFlightMax ||
       this.#inFlightBytes >= this.#settings.bytesInFlightMax ||
+      // With something in flight it is looked at again when that is answered, whoever gives bytes back.
+      (this.#inFlightBytes > 0 && this.#settings.budget?.isUsedUp === true) ||
       this.#phase !== "open"
     );
   }
@@ -196,6 +202,7 @@ export class RequestPump<Request extends PendingRequest> {
     if (request.payload !== undefined) this.release(request.payload);
     this.#inFlight--;
     this.#inFlightBytes -= request.costBytes;
+    this.#settings.budget?.give(request.costBytes);
     this.#protocol.settled?.();
     if (this.#phase === "closed") {
       this.#doneIfIdle();

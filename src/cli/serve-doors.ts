@@ -1,10 +1,17 @@
 import { resolve } from "node:path";
+import { ByteBudget } from "../base/byte-budget.ts";
 import { ConnectionCount } from "../base/connection-count.ts";
 import { KelpieError } from "../base/errors.ts";
 import { connectionsMax } from "../nbd/limits.ts";
 import type { CliContext } from "./context.ts";
 import { AccessFile } from "./serve-access.ts";
 import { ServerCertificates, type TlsFlags, tlsModeOf } from "./serve-tls.ts";
+
+/**
+ * Requests that are being answered hold their data. Eight connections may have as much as one may; with more
+ * of them each waits for its turn, and a server does not grow with the number of its clients.
+ */
+const bytesInFlightMax = 512 * 2 ** 20;
 
 export interface DoorFlags extends TlsFlags {
   access?: string;
@@ -19,6 +26,8 @@ export interface Doors {
   /** Sheepdog's protocol inside TLS, on TCP addresses. */
   sheepdogTls: ServerCertificates | undefined;
   connections: ConnectionCount;
+  /** Data in flight through all of them. */
+  budget: ByteBudget;
   /** It takes TLS, and a certificate or a rule of the access file, to get in: not whoever comes along. */
   nbdIsGuarded: boolean;
   sheepdogIsGuarded: boolean;
@@ -45,6 +54,7 @@ export async function openDoors(context: CliContext, flags: DoorFlags): Promise<
     access,
     sheepdogTls: flags.sheepdogTls === true ? tls : undefined,
     connections,
+    budget: new ByteBudget(bytesInFlightMax),
     nbdIsGuarded: tls?.mode === "required" && (verifies || access !== undefined),
     sheepdogIsGuarded: flags.sheepdogTls === true && verifies,
     reloads: tls !== undefined || access !== undefined,

@@ -20,7 +20,7 @@ export interface SheepdogListeners {
 interface Settings {
   wanted: readonly WantedListener[];
   allowAdmin: boolean;
-  doors: Pick<Doors, "connections" | "sheepdogTls">;
+  doors: Pick<Doors, "connections" | "budget" | "sheepdogTls">;
   /** Aborted when a client has ended the server. */
   stop: AbortController;
   watch: ServerWatch;
@@ -42,7 +42,7 @@ export async function listenSheepdog(
   }
   if (wanted.length === 0) return undefined;
   const { timers, log } = context.host;
-  const { connections, sheepdogTls } = doors;
+  const { connections, budget, sheepdogTls } = doors;
   const net = sheepdogTls === undefined ? context.host.net : inTls(context, sheepdogTls);
   const server = new SheepdogServer(
     { allowAdmin },
@@ -52,6 +52,7 @@ export async function listenSheepdog(
       log,
       ...sheepdog,
       connections,
+      budget,
       meterOfVid: (vid) => watch.meterOfVid(vid),
       stop: () => stop.abort(),
     },

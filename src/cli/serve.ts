@@ -289,6 +289,7 @@ async function listenOn(
         log,
         exports: doors.access?.restrict(exports) ?? exports,
         connections: doors.connections,
+        budget: doors.budget,
       },
     );
     watch.addConnections(() => server.connections().map(nbdConnection));

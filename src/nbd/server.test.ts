@@ -4,6 +4,7 @@ import { GatedDevice } from "../../test/support/gated-device.ts";
 import { ManualTimers } from "../../test/support/manual-timers.ts";
 import { MemoryNet } from "../../test/support/memory-net.ts";
 import { address, errorIn, none, RawClient, serve, settle } from "../../test/support/raw-nbd.ts";
+import { ByteBudget } from "../base/byte-budget.ts";
 import { MemoryDevice } from "../block/memory-device.ts";
 import { StaticExports } from "../block/static-exports.ts";
 import { silentLog } from "../host/log.ts";
@@ -112,6 +113,29 @@ test("connections lists who is there and what was agreed upon", async () => {
     requests: 2,
     requestsInFlight: 0,
   });
+  await stop();
+});
+
+test("connections that share a budget stop taking requests when it is used up, and go on", async () => {
+  const gate = new GatedDevice(new MemoryDevice(sizeBytes));
+  const budget = new ByteBudget(10_000);
+  const { connect, stop } = await serve({ disk: gate.device }, { budget });
+  const clients = [await (await connect()).go("disk"), await (await connect()).go("disk")];
+  for (const client of clients) {
+    for (let n = 0; n < 5; n++) client.send({ command: write }, new Uint8Array(4096));
+  }
+  await settle();
+  // The first has three; the second, which came when it was used up, one.
+  assert.equal(gate.waiting.length, 4);
+  assert.equal(budget.used, 4 * 4096);
+  for (let n = 0; n < 10; n++) {
+    gate.releaseAll();
+    await settle();
+  }
+  for (const client of clients) {
+    for (let n = 0; n < 5; n++) assert.equal((await client.reply()).error, 0);
+  }
+  assert.equal(budget.used, 0);
   await stop();
 });
 

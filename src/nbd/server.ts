@@ -1,4 +1,5 @@
 import { BufferPool } from "../base/buffer-pool.ts";
+import type { ByteBudget } from "../base/byte-budget.ts";
 import { ConnectionCount } from "../base/connection-count.ts";
 import { isKelpieError, messageOf } from "../base/errors.ts";
 import type { Exports } from "../block/exports.ts";
@@ -33,6 +34,8 @@ export interface NbdServerComponents {
   exports: Exports;
   /** Limits that are shared with other servers, in place of connectionsMax. */
   connections?: ConnectionCount | undefined;
+  /** Data in flight on all connections; without it only each has a limit. */
+  budget?: ByteBudget | undefined;
 }
 
 export interface NbdServer {
@@ -261,9 +264,9 @@ class Session {
 
   async #serve({ opened, style, contexts }: Agreement): Promise<void> {
     const { requestsInFlightMax, bytesInFlightMax, closeMs } = this.#settings;
-    const { timers, log, pool } = this.#components;
+    const { timers, log, pool, budget } = this.#components;
     const transmission = new Transmission(
-      { style, contexts, requestsInFlightMax, bytesInFlightMax, closeMs },
+      { style, contexts, requestsInFlightMax, bytesInFlightMax, budget, closeMs },
       {
         channel: this.#channel,
         device: guardDevice(opened.device),

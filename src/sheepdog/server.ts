@@ -1,4 +1,5 @@
 import { BufferPool } from "../base/buffer-pool.ts";
+import type { ByteBudget } from "../base/byte-budget.ts";
 import { ConnectionCount } from "../base/connection-count.ts";
 import type { Log } from "../host/log.ts";
 import type { Address, Connection, Listener, Net } from "../host/net.ts";
@@ -28,6 +29,8 @@ export interface SheepdogServerComponents {
   connections?: ConnectionCount | undefined;
   /** Told of each request for the data of a disk, if somebody wants to know. */
   meterOfVid?: OperationParts["meterOfVid"];
+  /** Data in flight on all connections; without it only each has a limit. */
+  budget?: ByteBudget | undefined;
   /** A client has asked for the server's end, and was allowed to. `close` is for whoever made it. */
   stop(): void;
 }
@@ -58,6 +61,7 @@ export class SheepdogServer {
     this.#settings = {
       requestsInFlightMax: settings.requestsInFlightMax ?? limits.requestsInFlightMax,
       bytesInFlightMax: settings.bytesInFlightMax ?? limits.bytesInFlightMax,
+      budget: components.budget,
       stalledMs: settings.stalledMs ?? limits.stalledMs,
       closeMs: settings.closeMs ?? limits.closeMs,
     };

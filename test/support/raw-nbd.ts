@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { ByteBudget } from "../../src/base/byte-budget.ts";
 import { readU32 } from "../../src/base/bytes.ts";
 import type { BlockDevice } from "../../src/block/block-device.ts";
 import { StaticExports } from "../../src/block/static-exports.ts";
@@ -38,6 +39,7 @@ export interface ServedOptions {
   net?: MemoryNetSettings;
   server?: Omit<NbdServerSettings, "addresses">;
   log?: Log;
+  budget?: ByteBudget;
 }
 
 /** A server of these devices on a network of its own, with time that stands still. */
@@ -53,7 +55,7 @@ export async function serve(
   );
   const server = await createNbdServer(
     { addresses: [address], ...options.server },
-    { net, timers, log: options.log ?? silentLog, exports },
+    { net, timers, log: options.log ?? silentLog, exports, budget: options.budget },
   );
   const stop = async () => {
     const closed = server.close();
