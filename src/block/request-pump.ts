@@ -7,7 +7,7 @@ import { type Measured, tellMeters } from "./request-meter.ts";
 export interface PumpSettings {
   requestsInFlightMax: number;
   bytesInFlightMax: number;
-  /** Of all connections that share it. When it is used up each has one request more in flight, and no more. */
+  /** Of all connections that share it. When it is used up each may have one request in flight. */
   budget?: ByteBudget | undefined;
   /** How long a peer may take to fetch its last replies and close. */
   closeMs: number;

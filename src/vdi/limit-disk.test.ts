@@ -66,7 +66,7 @@ test("limits are kept with the disk, through rollbacks and reopenings, until it 
   await again.vdis.close();
 });
 
-test("a limit counts at once for who has the disk open, a flush waits for none, a rollback neither", async () => {
+test("a limit counts at once for who has the disk open; flush and rollback wait for none", async () => {
   const memory = await openMemoryVdis();
   const { vdis } = memory;
   await vdis.create("a", mebibyte);
