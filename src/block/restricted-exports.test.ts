@@ -62,7 +62,7 @@ test("who may read gets a disk that cannot be written, and closes the real one",
   assert.deepEqual(open, []);
 });
 
-test("a refusal is the same for a disk that is not there, and is logged with who and from where", async () => {
+test("a refusal is the same for a disk that is not there, and the log says who it was", async () => {
   const { guarded, logged, open } = restricted("other write");
   const messages: string[] = [];
   for (const name of ["vm", "nowhere"]) {

@@ -25,9 +25,9 @@ const warnShare = 0.9;
 const warnAgainShare = 0.85;
 
 /**
- * Space by names. A disk counts what its working VDI maps, and what only its snapshots hold; what it shares with
- * the disk it was cloned from counts for both. Writes that are under way are not in the figure yet, so a quota may
- * be passed by as much as clients have in flight.
+ * Space by names. A disk counts what its working VDI maps, and what only its snapshots hold; what it
+ * shares with the disk it was cloned from counts for both. Writes that are under way are not in the
+ * figure yet, so a quota may be passed by as much as clients have in flight.
  */
 export class Quotas {
   readonly #registry: VdiRegistry;
