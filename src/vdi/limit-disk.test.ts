@@ -32,7 +32,7 @@ test("a disk does what its limit says, its snapshots with it, and its neighbour 
   const memory = await openMemoryVdis();
   const { vdis } = memory;
   const exports = new VdiExports({ vdis });
-  await vdis.create("slow", mebibyte, { opsPerSecond: 200, burstMs: 10 });
+  await vdis.create("slow", mebibyte, { qos: { opsPerSecond: 200, burstMs: 10 } });
   await vdis.create("fast", mebibyte);
   const slow = (await exports.open("slow", client)).device;
   const written = await inOneSecond(memory, slow, "write");
@@ -89,7 +89,7 @@ test("what waits for its rate is answered when the store closes, or the disk is 
   const qos = { opsPerSecond: 1, burstMs: 1 };
   const waiting: Promise<unknown>[] = [];
   for (const name of ["kept", "gone"]) {
-    await vdis.create(name, mebibyte, qos);
+    await vdis.create(name, mebibyte, { qos });
     const volume = vdis.volume(name);
     await volume.write(filled(1), 0);
     for (let n = 0; n < 3; n++) waiting.push(Promise.resolve(volume.write(filled(2), 0)));
