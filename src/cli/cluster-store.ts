@@ -51,6 +51,7 @@ export async function openCluster(
     vdis,
     control: createRemoteControl({ vdis }),
     exports: new RemoteExports({ vdis }),
+    endWaits: () => client.closeSoon(),
     close: () => client.close(),
   };
 }

@@ -9,6 +9,7 @@ import {
 } from "../sheepdog/client-cluster.ts";
 import { isRefused } from "../sheepdog/client-errors.ts";
 import { listPoints } from "../sheepdog/client-list.ts";
+import { storeName as kelpieStore } from "../sheepdog/cluster.ts";
 import { result } from "../sheepdog/results.ts";
 import type { Cli } from "./command.ts";
 import { hostAndPort, withClient } from "./node.ts";
@@ -39,9 +40,6 @@ function addInfo(parent: Command, cli: Cli): void {
       }),
     );
 }
-
-/** What a server of Kelpie's calls what keeps its objects. */
-const kelpieStore = "kelpie";
 
 /** As `dog cluster info`, and of a store of Kelpie's what protects the data. */
 function describe({ status, epochs }: ClusterHistory, verbose: boolean): string {

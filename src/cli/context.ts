@@ -52,8 +52,8 @@ export interface LocalStore {
   readonly vms?: { serve(addresses: readonly Address[]): void };
   /** What clients of Sheepdog are served; absent where the store is such a cluster itself. */
   readonly sheepdog?: { objects: Objects; store: StoreFacts };
-  /** Told before it stops being served: nobody waits for a disk's rate any more. */
-  liftLimits?(): void;
+  /** Told before it stops being served: nobody waits for a disk's rate, or an absent cluster, any more. */
+  endWaits?(): void;
   /** What of a store can be watched; absent where it is elsewhere. */
   figures?(): StoreFigures;
   watch?(events: ServerEvents): void;

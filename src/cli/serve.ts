@@ -208,7 +208,7 @@ async function serve(context: CliContext, options: ServeOptions): Promise<number
     await aborted(AbortSignal.any([context.signal, stop.signal]));
   } finally {
     forget?.();
-    local.liftLimits?.();
+    local.endWaits?.();
     // The control socket first, the store last: nobody may ask for what is closing.
     await closeAll(open.reverse());
   }

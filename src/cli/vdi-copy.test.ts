@@ -208,20 +208,12 @@ test("a copy that was interrupted anywhere goes on where it was", async (t) => {
 });
 
 test("a copy that was begun in one store is not gone on with in another of the same path", async (t) => {
-  const { vdis, kelpie, uri, server, settings, directory } = await world(t);
+  const parts = await world(t);
+  const { vdis, kelpie, uri, directory } = parts;
   await vdis.create("disk", 8 * mebibyte);
   const random = new SeededRandom(3);
   await vdis.volumes.using("disk", (volume) => volume.write([random.bytes(8 * mebibyte)], 0));
-  const interrupt = new AbortController();
-  server.intercept = ({ prefix, header }) => {
-    if (prefix.opcode === opcode.readObject && isDataOid(header)) {
-      interrupt.abort(new Error("interrupted"));
-    }
-    return undefined;
-  };
-  const signal = interrupt.signal;
-  assert.equal((await runCli(["vdi", "copy", uri("disk")], { ...settings, signal })).exitCode, 130);
-  server.intercept = undefined;
+  await interruptedCopy(parts, { reads: 1, words: [uri("disk")] });
   rmSync(join(directory, "store"), { recursive: true });
   await said(kelpie("vdi", "create", "disk", "8M"));
   const { exitCode, stderr } = await kelpie("vdi", "copy", uri("disk"));
@@ -306,6 +298,84 @@ test("a copy from a server of Kelpie's has snapshots and a machine's state too",
     assert.deepEqual(findings, []);
   } finally {
     await store.close();
+  }
+});
+
+test("a copy that goes on has the snapshots that were taken since", async (t) => {
+  const parts = await world(t);
+  const { vdis, kelpie, uri } = parts;
+  const random = new SeededRandom(3);
+  for (const name of ["a", "z"]) {
+    await vdis.create(name, 8 * mebibyte);
+    const bytes = random.bytes((name === "a" ? 4 : 7) * mebibyte);
+    await vdis.volumes.using(name, (volume) => volume.write([bytes], mebibyte));
+  }
+  await interruptedCopy(parts, { reads: 5, words: ["--all", uri("")] });
+  // Nobody may; so what was copied is compared once more.
+  await vdis.volumes.using("a", async (volume) => {
+    await volume.write([random.bytes(512)], mebibyte);
+    await volume.zero(2 * mebibyte, mebibyte);
+  });
+  for (const name of ["a", "z"]) await vdis.snapshot(name, "final");
+  await said(kelpie("vdi", "copy", "--all", uri("")));
+  for (const name of ["a", "z"]) await assertSame(parts, { from: name, to: name });
+});
+
+test("a copy whose beginning is gone begins anew", async (t) => {
+  const parts = await world(t);
+  const { vdis, kelpie, uri } = parts;
+  await vdis.create("disk", 8 * mebibyte);
+  await vdis.volumes.using("disk", async (volume) => {
+    await volume.write([new SeededRandom(3).bytes(8 * mebibyte)], 0);
+    await vdis.snapshot("disk", "one");
+    await volume.write([new SeededRandom(4).bytes(8 * mebibyte)], 0);
+  });
+  await interruptedCopy(parts, { reads: 12, words: [uri("disk"), "new"] });
+  await said(kelpie("vdi", "delete", "new", "-s", "one"));
+  await said(kelpie("vdi", "delete", "new"));
+  await said(kelpie("vdi", "copy", uri("disk"), "new"));
+  await assertSame(parts, { from: "disk", to: "new" });
+});
+
+/** Until some objects' data have been read. */
+async function interruptedCopy(
+  { server, settings }: Awaited<ReturnType<typeof world>>,
+  { reads, words }: { reads: number; words: string[] },
+): Promise<void> {
+  const interrupt = new AbortController();
+  let left = reads;
+  server.intercept = ({ prefix, header }) => {
+    if (prefix.opcode !== opcode.readObject || !isDataOid(header)) return undefined;
+    left--;
+    if (left === 0) interrupt.abort(new Error("interrupted"));
+    return undefined;
+  };
+  const context = { ...settings, signal: interrupt.signal };
+  const { exitCode, stderr } = await runCli(["vdi", "copy", ...words], context);
+  assert.equal(exitCode, 130, stderr);
+  server.intercept = undefined;
+}
+
+test("names and tags that are not UTF-8 are read as Latin-1, and that is said", async (t) => {
+  const { vdis, kelpie, uri, sheep, settings } = await world(t);
+  await vdis.create("disk", mebibyte);
+  for (const tag of ["one", "two"]) await vdis.snapshot("disk", tag);
+  await vdis.create("b", mebibyte);
+  for (const [vid, at, text] of [
+    [(await vdis.find("disk", "one")).vid, 256, "f\xfcr\x85"],
+    [(await vdis.find("b")).vid, 0, "b\xfccher"],
+  ] as const) {
+    const field = new Uint8Array(256);
+    field.set(Buffer.from(text, "latin1"));
+    sheep.write({ kind: "inode", vid, index: 0 }, at, field);
+  }
+  assert.equal((await runCli(["--store", uri(""), "vdi", "list"], settings)).exitCode, 0);
+  const { exitCode, stderr } = await kelpie("vdi", "copy", "--all", uri(""));
+  assert.equal(exitCode, 0, stderr);
+  assert.match(stderr, /snapshot 1 of "bücher": what is not UTF-8 was read as Latin-1/);
+  assert.match(stderr, /snapshot 1 of "disk": "für.*" became "für\?"/);
+  for (const point of ["disk@für?", "disk@two", "bücher"]) {
+    assert.equal((await kelpie("vdi", "info", point)).exitCode, 0, point);
   }
 });
 

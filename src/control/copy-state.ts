@@ -6,8 +6,8 @@ export const copyState = z.object({
   made: z.record(z.string(), z.number()),
   /** A disk that is being made just now. */
   making: z.string().optional(),
-  /** Vids of the points that are complete. */
-  done: z.array(z.number()),
+  /** The points that are complete, by vid; what was a working VDI then may be a snapshot now. */
+  done: z.array(z.object({ vid: z.number(), kind: z.enum(["working", "snapshot"]) })),
   /** The point that is being copied, and how many objects of it are safe from power loss. */
   current: z.object({ vid: z.number(), objects: z.number() }).optional(),
 });

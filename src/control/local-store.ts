@@ -36,7 +36,7 @@ export interface LocalStore {
   readonly vms: Vms;
   readonly sheepdog: SheepdogParts;
   /** For the end: requests that wait for their disk's rate are let go. */
-  liftLimits(): void;
+  endWaits(): void;
   /** What the store counts, for people to watch. */
   figures(): StoreFigures;
   /** Has `events` told of every change. */
@@ -94,7 +94,7 @@ export function assembleStore(
         space: () => host.files.space(directory),
       },
     },
-    liftLimits: () => vdis.volumes.liftLimits(),
+    endWaits: () => vdis.volumes.liftLimits(),
     figures: () => storeFiguresOf(vdis.store),
     watch: (events) => watchChanges(vdis.registry, events),
     nameOfVid: (vid) => vdis.registry.objects.vids.get(vid)?.name,

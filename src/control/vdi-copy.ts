@@ -2,6 +2,7 @@ import { isKelpieError, KelpieError } from "../base/errors.ts";
 import { type BlockDevice, sectorBytes } from "../block/block-device.ts";
 import type { OpenExport } from "../block/exports.ts";
 import type { SheepdogClient } from "../sheepdog/client.ts";
+import { eachOf } from "../sheepdog/client-objects.ts";
 import {
   type PointEntry,
   readPointData,
@@ -42,6 +43,8 @@ const piecesAtOnce = 4;
 /** Of a machine's state, in one message: a part of an object of any size. */
 const vmStatePieceBytes = 256 * 1024;
 const zeros = Buffer.alloc(vmStatePieceBytes);
+/** With room for an id behind it. */
+const tagBytesMax = 240;
 /** How much may have to be copied again when a copy goes on. */
 const saveEveryBytes = 256 * 2 ** 20;
 
@@ -100,12 +103,8 @@ export class VdiCopy {
       const target = this.#request.nameOf(name);
       const there = await this.#pointsOf(target);
       const first = made[target];
-      if (first !== undefined) {
-        if (there.some(({ point }) => point === first)) continue;
-        throw new KelpieError("not-found", `"${target}" is not the copy that was begun`, {
-          remedy: "what was begun is gone: say --again",
-        });
-      }
+      if (there.some(({ point }) => point === first)) continue;
+      if (first !== undefined) this.#forget(name, target);
       const [only, ...others] = there;
       if (only === undefined) continue;
       const isOurs = target === making && others.length === 0 && only.exclusiveBytes === 0;
@@ -114,15 +113,26 @@ export class VdiCopy {
     }
   }
 
+  /** What was begun of a disk is gone: it is begun anew. */
+  #forget(name: string, target: string): void {
+    const points = this.#request.points.filter((point) => point.name === name);
+    const isOf = (vid: number) => points.some((point) => point.vid === vid);
+    delete this.#state.made[target];
+    this.#state.done = this.#state.done.filter(({ vid }) => !isOf(vid));
+    if (isOf(this.#state.current?.vid ?? 0)) delete this.#state.current;
+  }
+
   async #step(step: CopyStep): Promise<void> {
     const { point } = step;
     const name = this.#request.nameOf(point.name);
-    const differing = await this.#differing(step);
+    const earlier = this.#state.done.find(({ vid }) => vid === point.vid);
+    // It went on being written after it was copied, until it became a snapshot: all of it is compared.
+    const differing = await this.#differing(earlier === undefined ? step : { point });
     const isSnapshot = point.kind === "snapshot";
     const there = await this.#pointsOf(name);
     const isTaken = there.some((one) => one.kind === "snapshot" && one.snapId === point.snapId);
     const tag = this.#tagFor(point, name);
-    if ((isSnapshot && isTaken) || this.#state.done.includes(point.vid)) {
+    if ((isSnapshot && isTaken) || earlier?.kind === point.kind) {
       this.#advance(differing.length * point.objectBytes);
       return;
     }
@@ -141,7 +151,8 @@ export class VdiCopy {
       const named = tag === "" ? {} : { tag };
       await this.#target.control.call("vdi.snapshot", { names: [name], ...named, history });
     }
-    this.#state.done.push(point.vid);
+    this.#state.done = this.#state.done.filter((one) => one !== earlier);
+    this.#state.done.push({ vid: point.vid, kind: point.kind });
     delete this.#state.current;
     await this.#notes.save(this.#state);
   }
@@ -192,7 +203,7 @@ export class VdiCopy {
       for (let at = 0; at < left.length; at += perRound) {
         const round = left.slice(at, at + perRound);
         const disk = { device: opened.device, point, entries };
-        await inStreams(round, (index) => this.#copyObject(disk, index));
+        await eachOf(round, piecesAtOnce, (index) => this.#copyObject(disk, index));
         await opened.device.flush();
         this.#state.current = { vid: point.vid, objects: (round.at(-1) ?? 0) + 1 };
         await this.#notes.save(this.#state);
@@ -237,9 +248,10 @@ export class VdiCopy {
   }
 
   /** Objects whose owner is another one than in what the copy has already. */
-  async #differing({ point, basis }: CopyStep): Promise<number[]> {
+  async #differing(step: Pick<CopyStep, "point"> & Partial<CopyStep>): Promise<number[]> {
+    const { point, start, basis } = step;
     const entries = await readPointEntries(this.#client, point);
-    const isAlike = basis === undefined || basis.objectBytes === point.objectBytes;
+    const isAlike = start === "create" || basis?.objectBytes === point.objectBytes;
     const before =
       basis === undefined || !isAlike
         ? new Uint32Array(0)
@@ -266,14 +278,15 @@ export class VdiCopy {
 
   /** Kelpie has a tag once, and none that looks like an id. */
   #tagFor(point: PointEntry, name: string): string {
+    const which = `snapshot ${point.snapId} of "${name}"`;
+    if (point.isLatin1) this.#request.warn?.(`${which}: what is not UTF-8 was read as Latin-1`);
     if (point.tag === "") return "";
     const used = this.#tags.get(name) ?? new Set<string>();
     this.#tags.set(name, used);
-    const isFine = !used.has(point.tag) && !/^#?\d+$/.test(point.tag);
-    const tag = isFine ? point.tag : `${point.tag}~${point.snapId}`;
-    if (!isFine) {
-      this.#request.warn?.(`snapshot ${point.snapId} of "${name}": "${point.tag}" became "${tag}"`);
-    }
+    const fitting = fittingTag(point.tag);
+    const isFine = !used.has(fitting) && !/^#?\d+$/.test(fitting);
+    const tag = isFine ? fitting : `${fitting}~${point.snapId}`;
+    if (tag !== point.tag) this.#request.warn?.(`${which}: "${point.tag}" became "${tag}"`);
     used.add(tag);
     return tag;
   }
@@ -293,18 +306,10 @@ export class VdiCopy {
   }
 }
 
-async function inStreams(
-  indexes: readonly number[],
-  task: (index: number) => Promise<void>,
-): Promise<void> {
-  let next = 0;
-  const stream = async (): Promise<void> => {
-    while (next < indexes.length) await task(indexes[next++] ?? 0);
-  };
-  const streams = Array.from({ length: piecesAtOnce }, stream);
-  for (const outcome of await Promise.allSettled(streams)) {
-    if (outcome.status === "rejected") throw outcome.reason;
-  }
+/** Of what the original takes, and what Latin-1 is in UTF-8, not all can be a tag. */
+function fittingTag(text: string): string {
+  const clean = text.replace(/\p{Cc}/gu, "?");
+  return Buffer.byteLength(clean) <= tagBytesMax ? clean : clean.slice(0, tagBytesMax / 4);
 }
 
 function wholeSectors(sizeBytes: number): number {

@@ -1,6 +1,7 @@
 import { encodeUtf8 } from "../base/bytes.ts";
 import type { SheepdogClient } from "./client.ts";
 import { isRefused } from "./client-errors.ts";
+import type { SendOptions } from "./client-link.ts";
 import { describeResult, result } from "./results.ts";
 import {
   type ClusterInfo,
@@ -17,11 +18,14 @@ import { decodeNodeAnswer } from "./wire-response.ts";
 import { encodeTime } from "./wire-time.ts";
 
 /** What the cluster says of itself; undefined for a server older than the question. */
-export async function readClusterInfo(client: SheepdogClient): Promise<ClusterInfo | undefined> {
+export async function readClusterInfo(
+  client: SheepdogClient,
+  options: SendOptions = {},
+): Promise<ClusterInfo | undefined> {
   const target = new Uint8Array(clusterInfoBytes);
   const call = { opcode: opcode.clusterInfo, encode: encodePlainRequest, target };
   try {
-    const { receivedBytes } = await client.call("state of the cluster", call);
+    const { receivedBytes } = await client.call("state of the cluster", call, options);
     return decodeClusterInfo(target.subarray(0, receivedBytes));
   } catch (error) {
     if (isRefused(error, result.invalidParameters, result.versionMismatch)) return undefined;

@@ -5,7 +5,7 @@ import { bytesInFlightMax, requestsInFlightMax } from "./client-limits.ts";
 import {
   internalOpcodesFrom,
   internalProtocolVersion,
-  protocolVersion,
+  opcode as opcodes,
   requestFlag,
 } from "./wire-opcodes.ts";
 import type { RequestPrefix } from "./wire-request.ts";
@@ -20,6 +20,8 @@ export interface Call {
   encode(prefix: RequestPrefix): Uint8Array;
   /** Undefined: none. A list without bytes is a payload of no length. */
   payload?: readonly Uint8Array[];
+  /** Asked before it is sent, again too: what it fails with instead. */
+  refusal?: (() => KelpieError | undefined) | undefined;
   /** Takes the payload of the answer, which may be shorter. */
   target?: Uint8Array;
 }
@@ -64,6 +66,7 @@ export class SheepConnection {
   readonly #prefix: ResponsePrefix = { opcode: 0, epoch: 0, id: 0, dataLength: 0, result: 0 };
   /** The answer whose payload is arriving. */
   #arriving: { pending: PendingCall; answer: Answer; target: Uint8Array } | undefined;
+  #received = 0;
   #bytesInFlight = 0;
   #nextId = 1;
   #blocked = false;
@@ -79,6 +82,7 @@ export class SheepConnection {
     this.#queue = new ByteQueue((chunk, count) => connection.release(chunk, count));
     connection.start({
       data: (chunk) => {
+        this.#received++;
         this.#queue.push(chunk);
         this.#receive();
       },
@@ -104,16 +108,20 @@ export class SheepConnection {
     return this.#inFlight.size === 0;
   }
 
+  /** Grows with whatever comes from the server. */
+  get received(): number {
+    return this.#received;
+  }
+
   /** Only while there is room. */
   send(pending: PendingCall): void {
     const { opcode, flags = 0, encode, payload, target = nothing } = pending.call;
     const id = this.#takeId();
     this.#inFlight.set(id, pending);
     this.#bytesInFlight += sizeOf(pending.call);
-    const isInternal = opcode >= internalOpcodesFrom;
     this.#outgoing.push(
       encode({
-        protocolVersion: isInternal ? internalProtocolVersion : protocolVersion,
+        protocolVersion: versionFor(opcode),
         opcode,
         flags: payload === undefined ? flags : flags | requestFlag.write,
         epoch: 0,
@@ -129,10 +137,6 @@ export class SheepConnection {
 
   destroy(): void {
     this.#connection.destroy();
-  }
-
-  end(): void {
-    this.#connection.end();
   }
 
   #flush(): void {
@@ -210,6 +214,18 @@ export class SheepConnection {
     });
   }
 }
+
+/** As QEMU has them, which works with every server there was: 2 let some send short answers to reads. */
+function versionFor(opcode: number): number {
+  if (opcode >= internalOpcodesFrom) return internalProtocolVersion;
+  return versionOneOpcodes.has(opcode) ? 1 : 0;
+}
+
+const versionOneOpcodes: ReadonlySet<number> = new Set([
+  opcodes.lockVdi,
+  opcodes.getVdiInfo,
+  opcodes.getClusterDefault,
+]);
 
 function lengthOfPayload(payload: readonly Uint8Array[]): number {
   let length = 0;

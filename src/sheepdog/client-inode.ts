@@ -9,18 +9,29 @@ import {
 } from "./wire-inode.ts";
 import { inodeOid } from "./wire-oid.ts";
 import { blockSizeShift, dataObjectsMax } from "./wire-opcodes.ts";
+import { decodeLatin1Text } from "./wire-text.ts";
 
 /** What of a header has a meaning; the vids of children behind it have none any more. */
 const headerReadBytes = 572;
 
-/** Throws "unsupported" for what this client cannot be trusted with. */
-export async function readHeader(client: SheepdogClient, vid: number): Promise<InodeHeader> {
+/** `isLatin1`: its name or tag is not UTF-8; the original takes any. */
+export type RemoteHeader = InodeHeader & { isLatin1?: boolean };
+
+export async function readHeader(client: SheepdogClient, vid: number): Promise<RemoteHeader> {
   const bytes = new Uint8Array(headerReadBytes);
   await client.readObject(inodeOid(vid), 0, bytes);
-  const header = decodeInodeHeader(bytes);
+  const header = decodeAny(bytes);
   // Servers before block sizes could be chosen have 0 here.
   if (header.blockSizeShift === 0) header.blockSizeShift = blockSizeShift.default;
   return header;
+}
+
+function decodeAny(bytes: Uint8Array): RemoteHeader {
+  try {
+    return decodeInodeHeader(bytes);
+  } catch {
+    return { ...decodeInodeHeader(bytes, decodeLatin1Text), isLatin1: true }; // refuses nothing
+  }
 }
 
 /** For a point whose data is wanted. */

@@ -13,6 +13,8 @@ export const connectMs = 5_000;
 export const reconnectMs = 1_000;
 /** How long a command tries to reach a node again before it gives up. */
 export const giveUpMsDefault = 30_000;
+/** A node from which nothing comes for twice as long, though something is asked, is left for another. */
+export const silentMs = 15_000;
 /** Waiting for what is in flight when the client closes. */
 export const closeMs = 5_000;
 /** A request that makes a server break the protocol is not sent to a third one. */

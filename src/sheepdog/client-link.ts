@@ -1,6 +1,6 @@
 import { KelpieError, messageOf } from "../base/errors.ts";
 import type { Address, Connection, Net } from "../host/net.ts";
-import type { Timers } from "../host/timers.ts";
+import type { Timer, Timers } from "../host/timers.ts";
 import {
   type Answer,
   type Call,
@@ -14,6 +14,7 @@ import {
   connectMs,
   giveUpMsDefault,
   reconnectMs,
+  silentMs,
   violationsMax,
 } from "./client-limits.ts";
 import { result } from "./results.ts";
@@ -38,6 +39,8 @@ export interface SendOptions {
   once?: boolean;
   /** Any result is an answer, also those that ask to try again. */
   anyResult?: boolean;
+  /** Before all that waits, also while that waits for `reconnected`. */
+  first?: boolean;
 }
 
 /** Results of a node that is not ready, or not any more: another one, or the same one later, will do. */
@@ -54,6 +57,9 @@ const leaveResults: ReadonlySet<number> = new Set([result.shutdown, result.kille
 
 interface Waiting extends PendingCall {
   once: boolean;
+  first: boolean;
+  /** Where it was sent last. */
+  sentTo: SheepConnection | undefined;
   violations: number;
   failed(error: Error): void;
 }
@@ -71,6 +77,11 @@ export class SheepLink {
   #waitingNext = 0;
   #connection: SheepConnection | undefined;
   #connecting = false;
+  /** Runs for a connection that took the place of another, before anything is sent that waits. */
+  reconnected: (() => Promise<void>) | undefined;
+  #isRestoring = false;
+  #silence: Timer | undefined;
+  #ending: Timer | undefined;
   #nodeIndex = 0;
   /** Connections in a row that were lost before anything was answered. */
   #barren = 0;
@@ -94,13 +105,10 @@ export class SheepLink {
   /** Resolves with an answer of any result but those that mean "later". */
   async send(call: Call, options: SendOptions = {}): Promise<Answer> {
     for (let round = 1; ; round++) {
-      const answer = await this.#begin(call, options.once === true);
+      const { answer, from } = await this.#begin(call, options);
       const isFinal = options.anyResult === true || !laterResults.has(answer.result);
       if (isFinal || round >= this.#roundsMax || this.#closed) return answer;
-      if (leaveResults.has(answer.result) && this.#nodes.length > 1) {
-        this.#nodeIndex++;
-        this.#connection?.destroy();
-      }
+      if (leaveResults.has(answer.result)) this.#leave(from);
       await this.#components.timers.sleep(reconnectMs);
     }
   }
@@ -109,6 +117,7 @@ export class SheepLink {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#ending?.cancel();
     if (this.#unanswered > 0 && this.#connection !== undefined) {
       const idle = Promise.withResolvers<void>();
       this.#idle = idle.resolve;
@@ -120,23 +129,35 @@ export class SheepLink {
     this.#connection?.destroy();
   }
 
-  #begin(call: Call, once: boolean): Promise<Answer> {
+  /** Closes after a while, though nobody may have answered by then. */
+  closeSoon(): void {
+    this.#ending ??= this.#components.timers.after(closeMs, () => void this.close());
+  }
+
+  #begin(
+    call: Call,
+    { once = false, first = false }: SendOptions,
+  ): Promise<{ answer: Answer; from: SheepConnection | undefined }> {
     if (this.#closed) return Promise.reject(closedError());
     return new Promise((resolve, reject) => {
       this.#unanswered++;
-      this.#waiting.push({
+      const waiting: Waiting = {
         call,
         once,
+        first,
+        sentTo: undefined,
         violations: 0,
         answered: (answer) => {
-          resolve(answer);
+          resolve({ answer, from: waiting.sentTo });
           this.#settled();
         },
         failed: (error) => {
           reject(error);
           this.#settled();
         },
-      });
+      };
+      if (first) this.#waiting.splice(this.#waitingNext, 0, waiting);
+      else this.#waiting.push(waiting);
       this.#pump();
     });
   }
@@ -153,8 +174,16 @@ export class SheepLink {
       return;
     }
     while (this.#waitingNext < this.#waiting.length && connection.hasRoom) {
-      connection.send(this.#waiting[this.#waitingNext] as Waiting);
+      const next = this.#waiting[this.#waitingNext] as Waiting;
+      if (this.#isRestoring && !next.first) break;
       this.#waitingNext++;
+      const refusal = next.call.refusal?.();
+      if (refusal !== undefined) {
+        next.failed(refusal);
+        continue;
+      }
+      next.sentTo = connection;
+      connection.send(next);
     }
     if (this.#waitingNext === this.#waiting.length || this.#waitingNext > 1024) {
       this.#waiting.splice(0, this.#waitingNext);
@@ -162,24 +191,57 @@ export class SheepLink {
     }
   }
 
-  #adopt(connection: Connection): void {
+  #adopt(connection: Connection): SheepConnection {
     const adopted = new SheepConnection(connection, {
       room: () => this.#pump(),
       lost: (unanswered, reason) => {
-        if (this.#connection === adopted) this.#connection = undefined;
+        if (this.#connection === adopted) {
+          if (!reason.answered) this.#nodeIndex++;
+          this.#dropped();
+        }
         this.#lost(unanswered as Waiting[], reason);
       },
     });
     this.#connection = adopted;
+    if (this.#nodes.length > 1) this.#watch(adopted, undefined);
+    this.#pump();
+    return adopted;
+  }
+
+  /** A node that hangs keeps its connections: it is left if another could do what it does not. */
+  #watch(connection: SheepConnection, receivedWhenBusy: number | undefined): void {
+    this.#silence = this.#components.timers.after(silentMs, () => {
+      const { idle, received } = connection;
+      if (!idle && received === receivedWhenBusy) this.#leave(connection);
+      else this.#watch(connection, idle ? undefined : received);
+    });
+  }
+
+  /** The next node is tried, if there is one, and the connection is not left already. */
+  #leave(connection: SheepConnection | undefined): void {
+    if (connection === undefined || connection !== this.#connection) return;
+    if (this.#nodes.length === 1) return;
+    this.#nodeIndex++;
+    this.#dropped();
+    connection.destroy();
+  }
+
+  #dropped(): void {
+    this.#connection = undefined;
+    this.#isRestoring = false;
+    this.#silence?.cancel();
+  }
+
+  async #restore(connection: SheepConnection): Promise<void> {
+    await this.reconnected?.();
+    if (connection !== this.#connection) return; // lost meanwhile: the next one does it again
+    this.#isRestoring = false;
     this.#pump();
   }
 
   #lost(unanswered: Waiting[], { error, violation, answered }: LossReason): void {
     if (answered) this.#barren = 0;
-    else {
-      this.#barren++;
-      this.#nodeIndex++;
-    }
+    else this.#barren++;
     const again: Waiting[] = [];
     for (const waiting of unanswered) {
       if (waiting === violation) waiting.violations++;
@@ -192,7 +254,7 @@ export class SheepLink {
     this.#waiting = [...again, ...this.#waiting.slice(this.#waitingNext)];
     this.#waitingNext = 0;
     // An idle connection that was lost is made again when it is needed.
-    if (this.#waiting.length > 0) this.#reconnect();
+    if (this.#waiting.length > 0) this.#pump();
   }
 
   #reconnect(): void {
@@ -210,7 +272,11 @@ export class SheepLink {
         const connection = await this.#connectAny();
         this.#connecting = false;
         if (this.#closed) connection.destroy();
-        else this.#adopt(connection);
+        else {
+          this.#isRestoring = this.reconnected !== undefined;
+          const adopted = this.#adopt(connection);
+          if (this.#isRestoring) void this.#restore(adopted);
+        }
         return;
       } catch (error) {
         // Nobody is there: tried again until it has been long enough.

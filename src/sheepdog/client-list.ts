@@ -1,25 +1,23 @@
-import { isKelpieError } from "../base/errors.ts";
 import type { SheepdogClient } from "./client.ts";
 import { readClusterInfo } from "./client-cluster.ts";
 import { isRefused } from "./client-errors.ts";
-import { readHeader } from "./client-inode.ts";
+import { type RemoteHeader, readHeader } from "./client-inode.ts";
 import { headersAtOnce } from "./client-limits.ts";
 import { eachOf } from "./client-objects.ts";
 import { result } from "./results.ts";
 import { vdiNameHash } from "./wire-hash.ts";
-import type { InodeHeader } from "./wire-inode.ts";
 import { vidsMax } from "./wire-oid.ts";
 import { clusterFlag } from "./wire-opcodes.ts";
 
 /** All points of a cluster that are not deleted, by vid. As `dog` finds them. */
-export async function listPoints(client: SheepdogClient): Promise<InodeHeader[]> {
+export async function listPoints(client: SheepdogClient): Promise<RemoteHeader[]> {
   const inUse = await client.readVdis();
   const deleted = await client.readDeletedVdis();
   return readHeaders(client, vidsOf(inUse, deleted));
 }
 
 /** The points of one name, by snap id: snapshots, and then the working VDI if there is one. */
-export async function listPointsOf(client: SheepdogClient, name: string): Promise<InodeHeader[]> {
+export async function listPointsOf(client: SheepdogClient, name: string): Promise<RemoteHeader[]> {
   const inUse = await client.readVdis();
   const deleted = await client.readDeletedVdis();
   const info = await readClusterInfo(client);
@@ -30,15 +28,17 @@ export async function listPointsOf(client: SheepdogClient, name: string): Promis
   return headers.filter((header) => header.name === name).sort((a, b) => a.snapId - b.snapId);
 }
 
-async function readHeaders(client: SheepdogClient, vids: Iterable<number>): Promise<InodeHeader[]> {
-  const headers: InodeHeader[] = [];
+async function readHeaders(
+  client: SheepdogClient,
+  vids: Iterable<number>,
+): Promise<RemoteHeader[]> {
+  const headers: RemoteHeader[] = [];
   await eachOf(vids, headersAtOnce, async (vid) => {
     try {
       const header = await readHeader(client, vid);
       if (header.name !== "") headers.push(header);
     } catch (error) {
-      // Deleted since, or with a name that is not UTF-8, which nobody could give us either.
-      if (!isRefused(error, result.noObject) && !isKelpieError(error, "invalid")) throw error;
+      if (!isRefused(error, result.noObject)) throw error; // deleted since
     }
   });
   return headers.sort((a, b) => a.vid - b.vid);

@@ -1,11 +1,10 @@
 import type { SheepdogClient } from "./client.ts";
 import { isRefused } from "./client-errors.ts";
-import { objectCount, readEntries } from "./client-inode.ts";
+import { objectCount, type RemoteHeader, readEntries } from "./client-inode.ts";
 import { Lineage } from "./client-lineage.ts";
 import { listPoints } from "./client-list.ts";
 import { dataOid, vmStateOid } from "./client-objects.ts";
 import { result } from "./results.ts";
-import type { InodeHeader } from "./wire-inode.ts";
 
 /** A working VDI or a snapshot of a cluster, with its place in the history. */
 export interface PointEntry {
@@ -29,6 +28,8 @@ export interface PointEntry {
   vmClockNs: number;
   copies: number;
   copyPolicy: number;
+  /** Its name or tag is not UTF-8. */
+  isLatin1: boolean;
   /** A hyper volume, whose data this client does not understand. */
   isHyper: boolean;
 }
@@ -100,7 +101,7 @@ export async function readPointVmState(
   }
 }
 
-function describe(header: InodeHeader, parent: PointEntry["parent"], rootVid: number): PointEntry {
+function describe(header: RemoteHeader, parent: PointEntry["parent"], rootVid: number): PointEntry {
   const isSnapshot = header.snapshotMs !== 0;
   return {
     name: header.name,
@@ -118,6 +119,7 @@ function describe(header: InodeHeader, parent: PointEntry["parent"], rootVid: nu
     vmClockNs: header.vmClockNs,
     copies: header.copies,
     copyPolicy: header.copyPolicy,
+    isLatin1: header.isLatin1 === true,
     isHyper: header.storePolicy !== 0,
   };
 }

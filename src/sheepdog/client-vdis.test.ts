@@ -117,6 +117,32 @@ describe("the disks of an original cluster", () => {
     await world.close();
   });
 
+  test("the lock of the original goes with the disk over snapshots and rollbacks", async () => {
+    const { vdis, world, close } = await worldWithDisks();
+    await close();
+    world.sheep.locking = true;
+    const { volume, close: release } = await vdis.volumes.open("disk");
+    const other = await world.client();
+    const mustBeLocked = () => assert.rejects(other.lock({ name: "disk" }), coded("busy"));
+    await vdis.snapshot("disk", "three");
+    await mustBeLocked();
+    await other.lock({ name: "disk", tag: "three" });
+    await vdis.rollback("disk", "one", true);
+    await mustBeLocked();
+    world.snapshot("disk", "another client's");
+    await volume.write([filled(512, 9)], 0);
+    await mustBeLocked();
+    await release();
+    await other.lock({ name: "disk" });
+    // Somebody was quicker than we are.
+    await other.release("disk", (await vdis.find("disk")).vid);
+    const again = await vdis.volumes.open("disk");
+    world.snapshot("disk", "yet another client's");
+    await other.lock({ name: "disk" });
+    await assert.rejects(again.volume.write([filled(512, 9)], 0), coded("busy"));
+    await world.close();
+  });
+
   test("what is in use is not rolled back, deleted or locked twice", async () => {
     const { vdis, world, close } = await worldWithDisks();
     await close();

@@ -45,6 +45,8 @@ export interface RemoteVolumeComponents {
   client: SheepdogClient;
   /** What `changeBases` says. */
   changeBases: () => Promise<string[]>;
+  /** The volume has another vid; `frozen` is the one that it had, if that is a snapshot now. */
+  moved?: (volume: RemoteVolume, frozen: number | undefined) => Promise<void>;
 }
 
 /** Objects that one zero or trim works on at once. */
@@ -63,6 +65,7 @@ export class RemoteVolume implements BlockDevice {
   readonly name: string;
   readonly #client: SheepdogClient;
   readonly #changeBases: () => Promise<string[]>;
+  readonly #moved: RemoteVolumeComponents["moved"];
   readonly #writer: EntryWriter;
   /**
    * By index of objects. Shared: reads, and writes to objects that are there. Exclusive: what changes an
@@ -85,6 +88,7 @@ export class RemoteVolume implements BlockDevice {
   private constructor(point: RemotePoint, components: RemoteVolumeComponents) {
     this.#client = components.client;
     this.#changeBases = components.changeBases;
+    this.#moved = components.moved;
     this.name = point.header.name;
     this.#header = point.header;
     this.#entries = point.entries;
@@ -233,6 +237,7 @@ export class RemoteVolume implements BlockDevice {
     this.#entries = entries;
     this.#lineage = new Lineage(header.parentVid, { client: this.#client });
     this.#gone = undefined;
+    await this.#moved?.(this, undefined);
   }
 
   async #writePart(part: ObjectPart, chunks: readonly Uint8Array[]): Promise<void> {
@@ -414,11 +419,13 @@ export class RemoteVolume implements BlockDevice {
       entries.set(await readEntries(this.#client, header.vid, added), known);
       entries.set(this.#entries.subarray(0, known)); // last, because requests went on
     }
-    if (header.vid !== this.vid) {
+    const from = this.vid;
+    if (header.vid !== from) {
       this.#lineage = new Lineage(header.parentVid, { client: this.#client });
     }
     this.#entries = entries;
     this.#header = header;
+    if (header.vid !== from) await this.#moved?.(this, from);
   }
 
   #mustBeThere(): void {

@@ -47,6 +47,8 @@ export interface ObjectWrite {
  */
 export class SheepdogClient {
   readonly #link: SheepLink;
+  /** Vids that are another client's now, and why. */
+  readonly #lost = new Map<number, KelpieError>();
 
   private constructor(link: SheepLink) {
     this.#link = link;
@@ -61,6 +63,24 @@ export class SheepdogClient {
 
   close(): Promise<void> {
     return this.#link.close();
+  }
+
+  /** What is asked from then on, or has no answer, fails after a while. */
+  closeSoon(): void {
+    this.#link.closeSoon();
+  }
+
+  /** Of the vid nothing is written any more, also not what is waiting, until it is locked again. */
+  lose(vid: number, error: KelpieError): void {
+    this.#lost.set(vid, error);
+  }
+
+  /**
+   * Runs when a lost connection was made again, before anything else is sent; what it sends itself must
+   * be sent `first`. It must not fail.
+   */
+  set reconnected(action: () => Promise<void>) {
+    this.#link.reconnected = action;
   }
 
   /** Fills all of `target`. */
@@ -82,6 +102,7 @@ export class SheepdogClient {
       opcode: opcode.writeObject,
       flags: requestFlag.direct,
       encode: (prefix) => encodeObjectRequest(prefix, { oid, offset, copies, copyPolicy }),
+      refusal: () => this.#lost.get(oid.vid),
       payload: chunks,
     });
   }
@@ -95,6 +116,7 @@ export class SheepdogClient {
       opcode: opcode.createAndWriteObject,
       flags: requestFlag.direct | copying,
       encode: (prefix) => encodeObjectRequest(prefix, fields),
+      refusal: () => this.#lost.get(oid.vid),
       payload: chunks,
     });
   }
@@ -118,8 +140,10 @@ export class SheepdogClient {
   }
 
   /** As lookup, and nobody else can lock it, if the cluster has locks. */
-  lock(selector: RemoteSelector): Promise<VdiAnswer> {
-    return this.#select(opcode.lockVdi, selector, { once: true });
+  async lock(selector: RemoteSelector, options: { first?: boolean } = {}): Promise<VdiAnswer> {
+    const answer = await this.#select(opcode.lockVdi, selector, { ...options, once: true });
+    this.#lost.delete(answer.vid);
+    return answer;
   }
 
   async release(name: string, vid: number): Promise<void> {

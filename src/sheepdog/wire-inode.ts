@@ -78,11 +78,14 @@ export function encodeInodeHeader(inode: InodeHeader): Uint8Array {
   return bytes;
 }
 
-/** Of at least the first 572 bytes. Throws "invalid" for text that is not UTF-8. */
-export function decodeInodeHeader(bytes: Uint8Array): InodeHeader {
+/**
+ * Of at least the first 572 bytes. `text` decodes a name or tag; else text that is not UTF-8 is thrown as
+ * "invalid".
+ */
+export function decodeInodeHeader(bytes: Uint8Array, text = decodeText): InodeHeader {
   return {
-    name: decodeText(bytes, 0, nameBytes),
-    tag: decodeText(bytes, 256, nameBytes),
+    name: text(bytes, 0, nameBytes),
+    tag: text(bytes, 256, nameBytes),
     createdMs: decodeTime(bytes, 512),
     snapshotMs: decodeTime(bytes, 520),
     vmClockNs: readU64(bytes, 528),

@@ -16,9 +16,18 @@ export function encodeText(bytes: Uint8Array, at: number, text: string, width: n
 
 /** Throws "invalid" for bytes that are not UTF-8. */
 export function decodeText(bytes: Uint8Array, at: number, width: number): string {
+  return decodeUtf8(fieldOf(bytes, at, width));
+}
+
+/** Every byte is a character: no two texts become one. */
+export function decodeLatin1Text(bytes: Uint8Array, at: number, width: number): string {
+  return Buffer.from(fieldOf(bytes, at, width)).toString("latin1");
+}
+
+function fieldOf(bytes: Uint8Array, at: number, width: number): Uint8Array {
   const field = bytes.subarray(at, at + width);
   const end = field.indexOf(0);
-  return decodeUtf8(end === -1 ? field : field.subarray(0, end));
+  return end === -1 ? field : field.subarray(0, end);
 }
 
 /** Longest name of a VDI, a tag or an attribute's key, with the zero byte after it. */

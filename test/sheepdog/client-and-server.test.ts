@@ -25,10 +25,10 @@ const where = { kind: "tcp", host: "127.0.0.1", port: 7000 } as const;
 const someone = { protocol: "nbd", peer: "a test" } as const;
 
 /** Kelpie's client and Kelpie's server, with a store in memory. */
-async function world() {
+async function world({ locking = false } = {}) {
   const net = new MemoryNet();
   const timers = new QuickTimers();
-  const served = await serveStoreOn(where, { net, timers });
+  const served = await serveStoreOn(where, { net, timers, locking });
   const clients: SheepdogClient[] = [];
   const connect = async (over: Net = net): Promise<RemoteVdis> => {
     const client = await SheepdogClient.connect({ nodes: [where] }, { net: over, timers });
@@ -88,6 +88,21 @@ describe("the client and the server", () => {
       "disk snapshot one",
       "disk working",
     ]);
+    await end();
+  });
+
+  test("a lock that went with its connection is taken again, or the disk is closed", async () => {
+    const { remote, net, connect, end } = await world({ locking: true });
+    await remote.create("disk", 4 * mebibyte);
+    const { volume } = await remote.volumes.open("disk");
+    await volume.write([filled(512, 1)], 0);
+    await remote.snapshot("disk", "one");
+    for (const connection of net.accepted) connection.destroy();
+    await volume.write([filled(512, 2)], 0);
+    await assert.rejects((await connect()).client.lock({ name: "disk" }), { code: "busy" });
+    for (const connection of net.accepted) connection.destroy();
+    await (await connect()).client.lock({ name: "disk" });
+    await assert.rejects(volume.write([filled(512, 3)], 0), { code: "busy" });
     await end();
   });
 

@@ -38,9 +38,10 @@ export async function serveStore() {
 /** The same on any network; a store that is there already goes on. */
 export async function serveStoreOn(
   where: Tcp,
-  { net, timers, files }: { net: Net; timers: Timers; files?: MemoryFiles },
+  given: { net: Net; timers: Timers; files?: MemoryFiles; locking?: boolean },
 ) {
-  const opened = await openMemoryObjects(files);
+  const { net, timers, files, locking = false } = given;
+  const opened = await openMemoryObjects(files, { locking });
   const objects: Objects = opened.objects;
   const components = { net, timers, log: silentLog, objects, store: storeFacts, stop() {} };
   const server = new SheepdogServer({ allowAdmin: false }, components);

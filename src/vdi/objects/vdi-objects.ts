@@ -232,8 +232,9 @@ export class VdiObjects implements Objects {
     const { registry, vidLocks } = this.#vdis;
     const entry = registry.objects.vids.get(vid);
     if (entry === undefined) return;
-    this.#used.leaves(client, entry.name);
-    if (vidLocks.release(this.#lockKey(entry), client)) return;
+    const key = this.#lockKey(entry);
+    if (key === entry.name) this.#used.leaves(client, entry.name);
+    if (vidLocks.release(key, client)) return;
     const snapId = registry.snapshotAt(entry.point)?.snapId ?? Number.POSITIVE_INFINITY;
     vidLocks.releaseOld(entry.name, client, snapId);
   }

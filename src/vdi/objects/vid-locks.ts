@@ -63,6 +63,11 @@ export class VidLocks {
   ): void {
     if (!this.isOn) return;
     const lock = this.#locks.get(key);
+    const isOwn = lock?.holders.some(({ owner }) => owner === client) === true;
+    if (lock !== undefined && isOwn && !lock.shared && !shared) {
+      lock.since = since; // it has gone on to a later working VDI
+      return;
+    }
     const isShareable = lock?.shared === true && shared && lock.holders.length < holdersMax;
     if (lock !== undefined && !isShareable) {
       throw new ObjectError("locked", `locked by ${this.ownerOf(key)?.peer}`);
