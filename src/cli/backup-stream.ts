@@ -55,18 +55,25 @@ export interface BackupPiece {
 }
 
 /**
- * Reads a stream, in pieces of at most `pieceBytesMax`. Throws "invalid" for what is no backup, and for
- * one that ends before its end; whatever comes after the end is not looked at.
+ * A stream in pieces of at most `pieceBytesMax`. Throws "invalid" for what is no backup, and while it is
+ * read for one that ends before its end; whatever comes after the end is not looked at.
  */
-export async function* readBackup(
+export async function openBackup(
   stream: AsyncIterable<Uint8Array>,
-  { objectBytes, pieceBytesMax }: { objectBytes: number; pieceBytesMax: number },
-): AsyncGenerator<BackupPiece> {
+  settings: { objectBytes: number; pieceBytesMax: number },
+): Promise<AsyncIterable<BackupPiece>> {
   const source = new Source(stream);
   const header = await source.take(backupHeaderBytes);
   if (readU32(header, 4) !== magic) throw invalid("it is no backup of a VDI");
   const found = readU32(header, 0);
   if (found !== version) throw invalid(`it has version ${found}, and known is ${version}`);
+  return recordsOf(source, settings);
+}
+
+async function* recordsOf(
+  source: Source,
+  { objectBytes, pieceBytesMax }: { objectBytes: number; pieceBytesMax: number },
+): AsyncGenerator<BackupPiece> {
   for (;;) {
     const record = await source.take(recordHeaderBytes);
     const index = readU32(record, 0);

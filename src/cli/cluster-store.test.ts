@@ -11,6 +11,9 @@ import { KelpieError } from "../base/errors.ts";
 import { createNodeHost } from "../host/node/node-host.ts";
 import { connectNbd } from "../nbd/client.ts";
 import { parseNbdUri } from "../nbd/uri.ts";
+import { result } from "../sheepdog/results.ts";
+import { opcode } from "../sheepdog/wire-opcodes.ts";
+import { decodeObjectFields } from "../sheepdog/wire-request.ts";
 
 const host = createNodeHost({ logLevel: "silent" });
 
@@ -39,6 +42,34 @@ async function said(result: Promise<CliResult>): Promise<string> {
   assert.equal(exitCode, 0, stderr);
   return stdout;
 }
+
+test("a backup of what changed reads no object that did not", async (t) => {
+  const { kelpie, server } = await cluster(t);
+  await said(kelpie("vdi create d 6M"));
+  await said(kelpie("vdi write d 0", "x".repeat(3 * 2 ** 20)));
+  await said(kelpie("vdi snapshot d -s one"));
+  await said(kelpie("vdi write d 1048576", "y"));
+  await said(kelpie("vdi snapshot d -s two"));
+  const read = new Set<number>();
+  server.intercept = ({ prefix, header }) => {
+    const { oid } = decodeObjectFields(header, 0);
+    if (prefix.opcode === opcode.readObject && oid?.kind === "data") read.add(oid.index);
+    return undefined;
+  };
+  await said(kelpie("vdi backup d -F one -s two"));
+  assert.deepEqual([...read], [1]);
+});
+
+test("a remedy can be typed", async (t) => {
+  const { kelpie, server, settings } = await cluster(t);
+  const run = (...words: string[]) => runCli(words, settings);
+  await said(run("vdi", "create", "my disk", "1M"));
+  await said(kelpie("vdi list"));
+  await said(run("vdi", "snapshot", "my disk", "-s", "before it"));
+  server.intercept = ({ prefix }) => (prefix.opcode === opcode.newVdi ? result.noSpace : undefined);
+  const { stderr } = await run("vdi", "rollback", "my disk", "-s", "#1");
+  assert.match(stderr, /kelpie --store 'sheepdog\+unix:.*' vdi rollback 'my disk' -s '#1'/);
+});
 
 test("commands work on a cluster of the original as on a store", async (t) => {
   const { kelpie, sheep } = await cluster(t);

@@ -56,8 +56,9 @@ test("node info says what each has and all disks could take; one that is away sa
   );
   // Port 9 is nobody's.
   server.cluster.nodes.push({ host: "127.0.0.1", port: 9, vnodes: 1, zone: 1, spaceBytes: 1 });
-  const { stderr } = await kelpie("node info --json");
+  const { stderr, exitCode } = await kelpie("node info --json");
   assert.match(stderr, /127\.0\.0\.1:9/);
+  assert.equal(exitCode, 2);
 });
 
 test("cluster info shows the state and the epochs, newest first", async (t) => {
@@ -130,6 +131,9 @@ test("attributes are kept beside a disk, exclusively if asked, and can be remove
   assert.equal((await kelpie("vdi getattr nothing key")).exitCode, 5);
   assert.equal((await kelpie("vdi setattr d key -d")).exitCode, 0);
   assert.equal((await kelpie("vdi getattr d key")).exitCode, 5);
+  for (const key of ["k".repeat(256), ""]) {
+    assert.equal((await kelpie(`vdi setattr d ${key} value`)).exitCode, 64);
+  }
   const tooLong = await kelpie("vdi setattr d key", "x".repeat(65_537));
   assert.equal(tooLong.exitCode, 64);
 });

@@ -7,6 +7,7 @@ import { listPoints } from "../sheepdog/client-list.ts";
 import { formatAddress } from "./addresses.ts";
 import { type Cli, createPrinter, type GlobalOptions } from "./command.ts";
 import type { CliContext } from "./context.ts";
+import { exitCode } from "./exit-codes.ts";
 import { withSheepdog } from "./sheepdog-client.ts";
 import { formatTable } from "./text.ts";
 
@@ -77,6 +78,8 @@ function addInfo(parent: Command, cli: Cli): void {
           .filter(({ snapshotMs }) => snapshotMs === 0)
           .reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
         await print({ nodes: spaces, virtualBytes }, () => describe(spaces, virtualBytes));
+        const isWhole = spaces.every(({ space }) => space !== undefined);
+        return isWhole ? exitCode.success : exitCode.systemFailure;
       }),
     );
 }
@@ -129,21 +132,21 @@ export function hostAndPort({ host, port }: { host: string; port: number }): str
   return formatAddress({ kind: "tcp", host, port });
 }
 
-/** Runs a command's body with a client and a way to print. */
+/** Runs a command's body with a client and a way to print. A number it returns is the exit code. */
 export function withClient(
   cli: Cli,
   command: Command,
   body: (
     client: SheepdogClient,
     print: (value: unknown, text: () => string) => Promise<void>,
-  ) => Promise<void>,
+  ) => Promise<unknown>,
 ): Promise<void> {
   const { store, json = false } = command.optsWithGlobals<GlobalOptions>();
   const printer = createPrinter(cli.context, json);
   return cli.run(async () => {
-    await withSheepdog(cli.context, store, (client) =>
+    const code = await withSheepdog(cli.context, store, (client) =>
       body(client, (value, text) => printer.print(value, text)),
     );
-    return 0;
+    return typeof code === "number" ? code : exitCode.success;
   });
 }

@@ -98,6 +98,27 @@ test("records count in objects of the size that the disk has for Sheepdog's clie
   assert.deepEqual(await bytes("vdi read e"), await bytes("vdi read d"));
 });
 
+test("of what changed only that is read, and nothing is changed for what is no backup", async (t) => {
+  const { bytes, kelpie } = world(t);
+  await kelpie("vdi create d 64M");
+  await bytes("vdi write d 0", new SeededRandom(1).bytes(2 ** 20));
+  await bytes("vdi write d 33554432", new SeededRandom(2).bytes(512));
+  await bytes("vdi snapshot d -s one");
+  await bytes("vdi write d 33554432", new Uint8Array(512).fill(9));
+  await bytes("vdi resize d 80M");
+  await bytes("vdi write d 70000000", new Uint8Array(10).fill(1));
+  await bytes("vdi snapshot d -s two");
+  const change = await bytes("vdi backup d -F one -s two");
+  assert.deepEqual(
+    recordsOf(change).map(([index]) => index),
+    [8, 16],
+  );
+  await bytes("vdi write d 0", new Uint8Array(512).fill(7));
+  const { exitCode, stderr } = await kelpie("vdi restore d -s one", Buffer.alloc(100, 1));
+  assert.deepEqual([exitCode, /no backup/.test(stderr)], [64, true]);
+  assert.equal((await bytes("vdi read d 0 1"))[0], 7, "it was not rolled back");
+});
+
 test("what is no backup, or not all of one, or of a larger disk, is refused", async (t) => {
   const { bytes, kelpie } = world(t);
   await kelpie("vdi create d 10M");

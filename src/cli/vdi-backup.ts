@@ -1,12 +1,14 @@
 import type { Command } from "commander";
-import { KelpieError } from "../base/errors.ts";
+import { isKelpieError, KelpieError } from "../base/errors.ts";
 import { formatSize } from "../base/sizes.ts";
 import { type BlockDevice, sectorBytes } from "../block/block-device.ts";
+import type { CallOutput } from "../control/calls.ts";
 import {
+  type BackupPiece,
   encodeBackupEnd,
   encodeBackupHeader,
   encodeRecordHeader,
-  readBackup,
+  openBackup,
 } from "./backup-stream.ts";
 import type { Cli, GlobalOptions } from "./command.ts";
 import { overwrite, roundUp } from "./disk-io.ts";
@@ -46,9 +48,12 @@ Examples:
       const from = options.from === undefined ? undefined : checkSnapshot(options.from);
       return cli.onStore(command, async (session) => {
         const objectBytes = await objectBytesOf(session, { name, snapshot: to });
+        const range = { name, from: from ?? "", to };
+        const changed =
+          from === undefined ? undefined : await changedObjects(session, range, objectBytes);
         await withDevice(session, exportNameOf(name, to), (newer) =>
           withBase(session, { name, from }, (older) =>
-            backup(cli, { older, newer, objectBytes, since: from }),
+            backup(cli, { older, newer, objectBytes, changed }),
           ),
         );
         return 0;
@@ -85,11 +90,14 @@ Examples:
       return cli.onStore(command, async (session, printer) => {
         const point = base === undefined ? { name } : { name, snapshot: base };
         const objectBytes = await objectBytesOf(session, point);
+        const { stdin } = cli.context;
+        // Looked at before anything is changed.
+        const pieces = await openBackup(stdin, { objectBytes, pieceBytesMax: pieceBytes });
         if (base !== undefined) {
           await session.control.call("vdi.rollback", { names: [name], snapshot: base });
         }
         const writtenBytes = await withDevice(session, name, (device) =>
-          restore(cli, { device, objectBytes, name }),
+          restore(cli, { device, objectBytes, name, pieces }),
         );
         await printer.print({ name, writtenBytes }, () => {
           return `${printable(name)}: restored ${formatSize(writtenBytes)}`;
@@ -124,20 +132,52 @@ interface Backup {
   older: BlockDevice | undefined;
   newer: BlockDevice;
   objectBytes: number;
-  since: string | undefined;
+  /** Indexes of objects that may differ, in order; undefined: it is not known. */
+  changed: AsyncIterable<number> | undefined;
 }
 
-async function backup(cli: Cli, { older, newer, objectBytes }: Backup): Promise<void> {
+/** As the history says, without a look at the data. Undefined: the two have none in common. */
+async function changedObjects(
+  { control }: Session,
+  range: { name: string; from: string; to: string },
+  objectBytes: number,
+): Promise<AsyncIterable<number> | undefined> {
+  const ask = (offset: number) => control.call("vdi.diff", { ...range, offset });
+  try {
+    return indexesIn(await ask(0), ask, objectBytes);
+  } catch (error) {
+    if (isKelpieError(error, "invalid")) return undefined;
+    throw error;
+  }
+}
+
+async function* indexesIn(
+  first: CallOutput<"vdi.diff">,
+  ask: (offset: number) => Promise<CallOutput<"vdi.diff">>,
+  objectBytes: number,
+): AsyncGenerator<number> {
+  let next = 0;
+  for (let page = first; ; page = await ask(page.next)) {
+    for (const { offset, length } of page.ranges) {
+      next = Math.max(next, Math.floor(offset / objectBytes));
+      for (; next * objectBytes < offset + length; next++) yield next;
+    }
+    if (page.next === null) return;
+  }
+}
+
+function* everyIndex({ sizeBytes }: BlockDevice, objectBytes: number): Generator<number> {
+  for (let index = 0; index * objectBytes < sizeBytes; index++) yield index;
+}
+
+async function backup(cli: Cli, { older, newer, objectBytes, changed }: Backup): Promise<void> {
   const { stdout, signal } = cli.context;
   await stdout.write(encodeBackupHeader());
-  const objects = Math.ceil(newer.sizeBytes / objectBytes);
-  for (let index = 0; index < objects; index++) {
+  for await (const index of changed ?? everyIndex(newer, objectBytes)) {
     signal.throwIfAborted();
     const start = index * objectBytes;
     const length = Math.min(objectBytes, newer.sizeBytes - start);
-    if (await isHole(newer, start, length)) {
-      if (older === undefined || (await isHoleWithin(older, start, length))) continue;
-    }
+    if (older === undefined && (await isHole(newer, start, length))) continue;
     const range = await differingRange({ older, newer }, start, length);
     if (range === undefined) continue;
     const { first, end } = range;
@@ -178,12 +218,6 @@ async function isHole(device: BlockDevice, offset: number, length: number): Prom
   return first?.value === 1 && first.lengthBytes === length;
 }
 
-/** What is behind the end of a smaller disk is a hole. */
-async function isHoleWithin(device: BlockDevice, offset: number, length: number): Promise<boolean> {
-  const inside = Math.min(length, device.sizeBytes - offset);
-  return inside <= 0 || (await isHole(device, offset, inside));
-}
-
 /** Zeros behind the end of a smaller disk. */
 async function bytesAt(device: BlockDevice, offset: number, length: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
@@ -194,13 +228,17 @@ async function bytesAt(device: BlockDevice, offset: number, length: number): Pro
 
 async function restore(
   cli: Cli,
-  what: { device: BlockDevice; objectBytes: number; name: string },
+  what: {
+    device: BlockDevice;
+    objectBytes: number;
+    name: string;
+    pieces: AsyncIterable<BackupPiece>;
+  },
 ): Promise<number> {
-  const { device, objectBytes, name } = what;
-  const { stdin, signal } = cli.context;
+  const { device, name } = what;
+  const { signal } = cli.context;
   let writtenBytes = 0;
-  const pieces = piecesIn(readBackup(stdin, { objectBytes, pieceBytesMax: pieceBytes }), what);
-  await forEachInFlight(pieces, async ({ offset, bytes }) => {
+  await forEachInFlight(piecesIn(what), async ({ offset, bytes }) => {
     signal.throwIfAborted();
     if (offset + bytes.length > roundUp(device.sizeBytes)) {
       throw new KelpieError("invalid", `${printable(name)}: the backup is of a larger disk`, {
@@ -214,10 +252,13 @@ async function restore(
   return writtenBytes;
 }
 
-async function* piecesIn(
-  pieces: ReturnType<typeof readBackup>,
-  { objectBytes }: { objectBytes: number },
-): AsyncGenerator<Piece> {
+async function* piecesIn({
+  pieces,
+  objectBytes,
+}: {
+  pieces: AsyncIterable<BackupPiece>;
+  objectBytes: number;
+}): AsyncGenerator<Piece> {
   for await (const { index, offset, bytes } of pieces) {
     yield { offset: index * objectBytes + offset, bytes };
   }

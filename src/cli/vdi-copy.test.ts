@@ -16,6 +16,7 @@ import { openLocalStore } from "../control/local-store.ts";
 import { createNodeHost } from "../host/node/node-host.ts";
 import { SheepdogClient } from "../sheepdog/client.ts";
 import { RemoteExports } from "../sheepdog/client-exports.ts";
+import { saveVmState } from "../sheepdog/client-points.ts";
 import { RemoteVdis } from "../sheepdog/client-vdis.ts";
 import { decodeInodeHeader, inodeEntriesAt } from "../sheepdog/wire-inode.ts";
 import { opcode } from "../sheepdog/wire-opcodes.ts";
@@ -102,7 +103,7 @@ test("a copy has all snapshots, tags, ids and times, and takes the space of the 
   await vdis.volumes.using("disk", async (volume) => {
     await volume.write([random.bytes(3 * mebibyte)], 0);
     for (let round = 1; round <= 20; round++) {
-      const options = round % 5 === 2 ? await machineState(vdis, volume.vid, round) : {};
+      const options = round % 5 === 2 ? await machineState(vdis, volume.header, round) : {};
       await vdis.snapshot("disk", round % 3 === 0 ? "" : `round ${round}`, options);
       await volume.write([random.bytes(4096)], random.below(1000) * 4096);
       if (round === 8) await vdis.deleteSnapshot("disk", "#5");
@@ -130,10 +131,16 @@ test("a copy has all snapshots, tags, ids and times, and takes the space of the 
 });
 
 /** Saved as QEMU does, from `round` bytes on unlike any other; some of it is never written. */
-async function machineState(vdis: RemoteVdis, vid: number, round: number) {
+async function machineState(
+  { client }: RemoteVdis,
+  disk: Parameters<typeof saveVmState>[1],
+  round: number,
+) {
   for (const index of [0, 2]) {
-    const chunks = [new SeededRandom(round + index).bytes(mebibyte / 2)];
-    await vdis.client.createObject({ oid: { kind: "vmstate", vid, index }, offset: 0, chunks });
+    const bytes = new SeededRandom(round + index).bytes(mebibyte / 2);
+    const offset = index * mebibyte;
+    await saveVmState(client, disk, { offset, bytes: bytes.subarray(0, 1000) });
+    await saveVmState(client, disk, { offset: offset + 1000, bytes: bytes.subarray(1000) });
   }
   return { vmStateBytes: 2.25 * mebibyte + round, vmClockNs: 1000 + round };
 }
@@ -273,8 +280,7 @@ test("a copy from a server of Kelpie's has snapshots and a machine's state too",
     await volume.write([random.bytes(mebibyte)], 512);
     await vdis.snapshot("disk", "one");
     await volume.write([random.bytes(4096)], 8 * mebibyte);
-    const oid = { kind: "vmstate", vid: volume.vid, index: 0 } as const;
-    await client.createObject({ oid, offset: 0, chunks: [state] });
+    await saveVmState(client, volume.header, { offset: 0, bytes: state });
     await vdis.snapshot("disk", "running", { vmStateBytes: state.length, vmClockNs: 77 });
     await volume.zero(0, 4 * mebibyte);
     await vdis.snapshot("disk");

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { KelpieError } from "../base/errors.ts";
+import { shellCommand } from "../base/shell-words.ts";
 import { formatSize } from "../base/sizes.ts";
 import { type CopyResult, VdiCopy } from "../control/vdi-copy.ts";
 import { describePoints, type PointEntry } from "../sheepdog/client-points.ts";
@@ -67,7 +68,7 @@ function wantedOf(source: string, name: string | undefined, all: boolean): Wante
   const url = formatClusterUri(nodes);
   if (all && (from !== undefined || name !== undefined)) {
     throw new KelpieError("invalid", "--all copies every disk, under its name", {
-      remedy: `kelpie vdi copy --all ${url}`,
+      remedy: shellCommand("kelpie", "vdi", "copy", "--all", url),
     });
   }
   if (all || from !== undefined) return { nodes, url, from, to: name };
@@ -121,7 +122,7 @@ function pointsOf(
   const found = points.filter((point) => point.name === name);
   if (found.length > 0) return found;
   throw new KelpieError("not-found", `${url} has no disk "${name}"`, {
-    remedy: `kelpie --store ${url} vdi list shows what there is`,
+    remedy: `${shellCommand("kelpie", "--store", url, "vdi", "list")} shows what there is`,
   });
 }
 

@@ -29,7 +29,7 @@ export class RemoteEntries {
       "not-found",
       `disk "${name}" is in a state between two: deleted in part`,
       {
-        remedy: `kelpie --store ${this.#vdis.url} vdi rollback ${name} -s TAG, or vdi delete ${name}`,
+        remedy: `${this.#vdis.command("rollback", name, "-s", "TAG")}, or vdi delete instead`,
       },
     );
   }

@@ -77,7 +77,9 @@ export class VdiCopy {
     const { points } = this.#request;
     const hyper = points.find(({ isHyper }) => isHyper);
     if (hyper !== undefined) {
-      throw new KelpieError("unsupported", `"${hyper.name}" is a hyper volume`);
+      throw new KelpieError("unsupported", `"${hyper.name}" is a hyper volume`, {
+        remedy: "Copy the others one by one, without --all.",
+      });
     }
     const steps = planCopy(points);
     await this.#begin();

@@ -1,11 +1,13 @@
-import { KelpieError } from "../base/errors.ts";
+import { isKelpieError, KelpieError } from "../base/errors.ts";
 import type { RemoteSelector, SheepdogClient } from "./client.ts";
-import { isRefused } from "./client-errors.ts";
+import { isRefused, LostAnswerError } from "./client-errors.ts";
+import { resentMax } from "./client-limits.ts";
 import { result } from "./results.ts";
 import { attributeBytes, decodeAttribute, encodeAttribute } from "./wire-attribute.ts";
 import { opcode, requestFlag } from "./wire-opcodes.ts";
 import { encodeVdiRequest } from "./wire-request.ts";
 import { decodeVdiAnswer } from "./wire-response.ts";
+import { nameBytes } from "./wire-text.ts";
 
 /** An attribute of a disk: a key of up to 255 bytes. */
 export interface AttributeName {
@@ -25,7 +27,15 @@ export async function setAttribute(
 }
 
 export async function deleteAttribute(client: SheepdogClient, name: AttributeName): Promise<void> {
-  await ask(client, name, { flags: requestFlag.attributeDelete });
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await ask(client, name, { flags: requestFlag.attributeDelete, once: true });
+      return;
+    } catch (error) {
+      if (attempt > 1 && isKelpieError(error, "not-found")) return; // the one whose answer was lost did it
+      if (!(error instanceof LostAnswerError) || attempt === resentMax) throw error;
+    }
+  }
 }
 
 /** Throws "not-found" if there is none of that key. */
@@ -45,6 +55,10 @@ async function ask(
   how: { flags: number; value?: Uint8Array; nowMs?: number; once?: boolean },
 ) {
   const { name, tag = "", snapId = 0 } = selector;
+  const keyBytes = Buffer.byteLength(key);
+  if (keyBytes === 0 || keyBytes >= nameBytes) {
+    throw new KelpieError("invalid", `a key has 1 to ${nameBytes - 1} bytes, not ${keyBytes}`);
+  }
   const value = how.value ?? new Uint8Array(0);
   const attribute = { name, tag, snapId, key, value, createdMs: how.nowMs ?? 0 };
   const what = `attribute "${key}" of "${name}"`;

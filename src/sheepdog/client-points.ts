@@ -3,8 +3,9 @@ import { isRefused } from "./client-errors.ts";
 import { objectCount, type RemoteHeader, readEntries } from "./client-inode.ts";
 import { Lineage } from "./client-lineage.ts";
 import { listPoints } from "./client-list.ts";
-import { dataOid, vmStateOid } from "./client-objects.ts";
+import { dataOid, partsOf, vmStateOid } from "./client-objects.ts";
 import { result } from "./results.ts";
+import type { InodeHeader } from "./wire-inode.ts";
 
 /** A working VDI or a snapshot of a cluster, with its place in the history. */
 export interface PointEntry {
@@ -80,6 +81,24 @@ export async function readPointData(
   target: Uint8Array,
 ): Promise<void> {
   await client.readObject(dataOid(from.owner, from.index), from.at, target);
+}
+
+/**
+ * Part of a machine's state, which the working VDI's next snapshot keeps. Of each object the beginning
+ * comes first: it makes the object.
+ */
+export async function saveVmState(
+  client: SheepdogClient,
+  disk: Pick<InodeHeader, "vid" | "blockSizeShift" | "copies" | "copyPolicy">,
+  { offset, bytes }: { offset: number; bytes: Uint8Array },
+): Promise<void> {
+  const { vid, blockSizeShift, copies, copyPolicy } = disk;
+  for (const part of partsOf(offset, bytes.length, 2 ** blockSizeShift)) {
+    const chunks = [bytes.subarray(part.from, part.from + part.length)];
+    const oid = vmStateOid(vid, part.index);
+    const write = { oid, offset: part.at, chunks, copies, copyPolicy };
+    await (part.at === 0 ? client.createObject(write) : client.writeObject(write));
+  }
 }
 
 /**

@@ -1,6 +1,7 @@
 import { KelpieError, messageOf } from "../base/errors.ts";
 import { writeU64 } from "../base/little-endian.ts";
 import { Mutex } from "../base/mutex.ts";
+import { shellCommand } from "../base/shell-words.ts";
 import { Attachments } from "../vdi/attachments.ts";
 import { checkName, checkSize, checkTag } from "../vdi/names.ts";
 import type { SheepdogClient } from "./client.ts";
@@ -44,6 +45,11 @@ export class RemoteVdis {
     this.volumes = new RemoteVolumes(components);
   }
 
+  /** Of `kelpie vdi`, to be typed. */
+  command(...words: string[]): string {
+    return shellCommand("kelpie", "--store", this.url, "vdi", ...words);
+  }
+
   /** The inode's header of a point. Throws "not-found". */
   async find(name: string, snapshot?: string): Promise<InodeHeader> {
     try {
@@ -54,7 +60,7 @@ export class RemoteVdis {
       const what = snapshot === undefined ? "" : ` with a snapshot "${snapshot}"`;
       throw new KelpieError("not-found", `there is no disk "${name}"${what}`, {
         cause: error,
-        remedy: `kelpie --store ${this.url} vdi list shows what there is`,
+        remedy: `${this.command("list")} shows what there is`,
       });
     }
   }
@@ -170,7 +176,7 @@ export class RemoteVdis {
 
   async #replaceWorking(base: InodeHeader, snapshot: string): Promise<number> {
     const { name } = base;
-    const again = `kelpie --store ${this.url} vdi rollback ${name} -s ${snapshot}`;
+    const again = this.command("rollback", name, "-s", snapshot);
     const vid = await workingVid(this.client, name);
     if (vid !== undefined) {
       const old = await readHeader(this.client, vid);

@@ -1,4 +1,5 @@
 import { KelpieError } from "../base/errors.ts";
+import { shellCommand } from "../base/shell-words.ts";
 import type { SheepdogClient } from "./client.ts";
 import { readClusterInfo } from "./client-cluster.ts";
 import { isRefused, LostAnswerError } from "./client-errors.ts";
@@ -101,7 +102,7 @@ export class RemoteVolumes {
       if (!isRefused(error, result.vdiLocked)) throw error;
       throw new KelpieError("busy", `disk "${name}" is locked in the cluster`, {
         cause: error,
-        remedy: `if nobody uses it: dog vdi lock unlock ${name}`,
+        remedy: `if nobody uses it: ${shellCommand("dog", "vdi", "lock", "unlock", name)}`,
       });
     }
   }

@@ -9,7 +9,7 @@ import type { QemuDriver } from "./qemu-driver.ts";
 import { serveStore } from "./served-store.ts";
 
 const writers = 16;
-const snapshots = isSoak ? 1000 : 50;
+const snapshots = isSoak ? 1000 : 100;
 const objectBytes = 4 * 2 ** 20;
 
 /** One write: when it was begun and when it was answered, on a clock that counts events. */

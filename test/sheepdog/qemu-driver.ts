@@ -194,6 +194,14 @@ export class QemuDriver {
     await this.#writeEntries(index, index);
   }
 
+  /** Of QEMU 1.5 to 2.4: a request of its own, for an object that is the image's own. */
+  async discardObject(index: number): Promise<void> {
+    if (this.entry(index) !== this.vid) return;
+    const oid: Oid = { kind: "data", vid: this.vid, index };
+    expectSuccess(await this.#io.object(opcode.discardObject, oid, { flags: cache }), "discard");
+    this.#inode.writeUInt32LE(0, inodeEntriesAt + 4 * index);
+  }
+
   async flush(): Promise<void> {
     const reply = await this.#io.object(opcode.flushVdi, inodeOid(this.vid), { flags: cache });
     expectSuccess(reply, "flush");
@@ -257,11 +265,25 @@ export class QemuDriver {
     const { sizeBytes } = decodeInodeHeader(
       await readInode(this.#connect, target.vid, inodeHeaderBytes),
     );
+    await this.#branch({ baseVid: target.vid, sizeBytes }, true);
+  }
+
+  /**
+   * What comes before the first write to a snapshot that was opened, or, before 1.6, gone back to. Before
+   * 1.5 the working VDI that is in the way is not deleted.
+   */
+  async branch({ deletes }: { deletes: boolean }): Promise<void> {
+    const { vid, sizeBytes } = this.header;
+    await this.#branch({ baseVid: vid, sizeBytes }, deletes);
+  }
+
+  async #branch(on: { baseVid: number; sizeBytes: number }, deletes: boolean): Promise<void> {
     const { name } = this;
-    const doomed = { name, fields: { baseVid: target.vid } };
-    const gone = await vdiRequest(this.#connect, opcode.deleteVdi, doomed);
-    const isDeleted = [result.success, result.noVdi].some((code) => code === gone.reply.result);
-    const fields = { sizeBytes, baseVid: target.vid, snapId: isDeleted ? 0 : 1 };
+    const doomed = { name, fields: { baseVid: on.baseVid } };
+    const gone = deletes ? await vdiRequest(this.#connect, opcode.deleteVdi, doomed) : undefined;
+    const code = gone?.reply.result;
+    const isDeleted = code === result.success || code === result.noVdi;
+    const fields = { ...on, snapId: isDeleted ? 0 : 1 };
     const made = await vdiRequest(this.#connect, opcode.newVdi, { name, fields });
     expectSuccess(made.reply, "goto");
     this.#inode = await readInode(this.#connect, made.vid, inodeBytes);

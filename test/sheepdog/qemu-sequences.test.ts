@@ -185,6 +185,74 @@ test("qemu-img snapshot -c after a snapshot by others does not set the disk back
   }
 });
 
+test("before 1.5 the first write after loadvm keeps what was there as one more snapshot", async () => {
+  await using store = await serveStore();
+  await store.createDisk("test", 16 * mib);
+  const disk = await store.openDisk("test");
+  await disk.write(0, filled(512, 1));
+  await disk.saveVmState(filled(4096, 0xa1), 0);
+  await disk.snapshotCreate("s1", { stateBytes: 4096, clockNs: 77 });
+  await disk.write(0, filled(512, 2));
+  await disk.close();
+  // What it reads then are the snapshot's own objects, and it changes nothing yet.
+  const back = await store.openDisk("test", "1");
+  sameBytes(await back.read(0, 512), filled(512, 1));
+  const dog = await store.dog();
+  assert.equal(await dog.tree("test"), "test(s1(you are here))");
+  await back.branch({ deletes: false });
+  await back.write(512, filled(512, 3));
+  sameBytes(await back.read(0, 1024), Buffer.concat([filled(512, 1), filled(512, 3)]));
+  sameBytes(await back.loadVmState(0, 4096), filled(4096, 0xa1));
+  const listed = await back.snapshotList();
+  assert.deepEqual(
+    listed.map(({ id, tag }) => [id, tag]),
+    [
+      ["1", "s1"],
+      ["2", ""],
+    ],
+  );
+  sameBytes(await (await store.openDisk("test", "2")).read(0, 512), filled(512, 2));
+  sameBytes(await (await store.openDisk("test")).read(512, 512), filled(512, 3));
+});
+
+test("since 1.5 a write to an opened snapshot takes the disk's place; undelete mends it", async () => {
+  await using store = await serveStore();
+  await store.createDisk("test", 16 * mib);
+  const disk = await store.openDisk("test");
+  await disk.write(0, filled(512, 1));
+  await disk.snapshotCreate("s1");
+  await disk.write(0, filled(512, 2));
+  await disk.close();
+  const opened = await store.openDisk("test", "s1");
+  await opened.branch({ deletes: true });
+  await opened.write(512, filled(512, 3));
+  const again = await store.openDisk("test");
+  sameBytes(await again.read(0, 1024), Buffer.concat([filled(512, 1), filled(512, 3)]));
+  assert.deepEqual(
+    (await again.snapshotList()).map(({ tag }) => tag),
+    ["s1"],
+  );
+  await opened.close();
+  await again.close();
+  await store.vdis.undelete("test", { as: "before" });
+  sameBytes(await (await store.openDisk("before")).read(0, 512), filled(512, 2));
+});
+
+test("an object that is discarded by a request of its own is a hole too", async () => {
+  await using store = await serveStore();
+  await store.createDisk("test", 16 * mib);
+  const disk = await store.openDisk("test");
+  await disk.write(0, filled(2 * object, 1));
+  await disk.snapshotCreate("s1");
+  await disk.write(0, filled(512, 2));
+  for (const index of [0, 1]) await disk.discardObject(index);
+  await disk.write(512, filled(512, 3));
+  sameBytes(await disk.read(0, 1024), Buffer.concat([filled(512, 0), filled(512, 3)]));
+  const again = await store.openDisk("test");
+  sameBytes(await again.read(object, 512), filled(512, 1));
+  sameBytes(await (await store.openDisk("test", "s1")).read(0, 512), filled(512, 1));
+});
+
 test("a discarded object reads as zeros and is a hole", async () => {
   await using store = await serveStore();
   await store.createDisk("test", 16 * mib);
