@@ -112,7 +112,7 @@ export const durabilityMutants: Mutant[] = [
   {
     name: "a checkpoint is written before its segments are synced",
     file: "src/store/checkpointer.ts",
-    find: "      await log.flush();\n",
+    find: "      await log.settle();\n",
     replace: "",
     why: "maps and logs are separate things, one thinks",
   },

@@ -12,12 +12,10 @@ export const unseenMutants: Mutant[] = [
     find:
       "    const settled = ended || (open === this.#current && open.units === place.units);\n" +
       "    if (settled) this.#unsynced = this.#unsynced.filter((other) => other !== open);\n" +
-      "    // What it holds is safe, whatever closing says.\n" +
       "    if (ended) await",
     replace:
       "    const settled = open.ended || (open === this.#current && open.units === place.units);\n" +
       "    if (settled) this.#unsynced = this.#unsynced.filter((other) => other !== open);\n" +
-      "    // What it holds is safe, whatever closing says.\n" +
       "    if (open.ended) await",
     why: "a segment that ended during its sync is as good as synced, one thinks",
   },
