@@ -84,11 +84,17 @@ class KillWorld {
       this.#snapshot(running.control, nbd[0]),
     ];
     await sleep(60 + random.below(400));
+    // On a slow machine no snapshot is taken and read in that time.
+    if (random.below(8) === 0) await this.#untilTaken(this.taken + 1);
     this.#killed = true;
     server.kill("SIGKILL");
     await Promise.all(load);
     await Promise.all(nbd.map((client) => client.close().catch(() => {})));
     await this.#verify();
+  }
+
+  async #untilTaken(count: number): Promise<void> {
+    for (let waitedMs = 0; this.taken < count && waitedMs < 10_000; waitedMs += 10) await sleep(10);
   }
 
   /** Each writer has blocks of its own, so that what a block holds is known. */
