@@ -14,7 +14,7 @@ test("a few worlds find nothing wrong, and each is the same when it runs again",
 
 test("in some worlds the disk is full, and then is not", async () => {
   const lines: string[] = [];
-  const report = await runWorld({ seed: 12, print: (line) => lines.push(line) });
+  const report = await runWorld({ seed: 1, print: (line) => lines.push(line) });
   assert.equal(report.failure, undefined);
   assert.ok(lines.some((line) => line.endsWith("the disk is full")));
   assert.ok(Object.keys(report.cells).some((cell) => cell.endsWith("| full")));
