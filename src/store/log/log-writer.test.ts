@@ -413,3 +413,26 @@ test("drained completes when all that was queued before it is applied", async ()
   assert.equal(world.places.size, 2);
   await Promise.all(writes);
 });
+
+test("a segment that is open and empty is not where a checkpoint says that the log stands", async () => {
+  // Simulation, seed 10958793: a repair gave the empty one up, and what followed did not lead back to it.
+  const world = new LogWorld();
+  await world.write(0, 1);
+  const before = world.writer.appliedPlace;
+  await world.writer.hold();
+  world.writer.cut();
+  world.writer.release();
+  const opening = Promise.withResolvers<void>();
+  const held = Promise.withResolvers<void>();
+  world.files.before = ({ operation, path }) => {
+    if (operation !== "write" || !path.endsWith("1")) return undefined;
+    opening.resolve();
+    return held.promise;
+  };
+  const written = world.write(1, 2);
+  await opening.promise;
+  assert.deepEqual(world.writer.appliedPlace, before);
+  held.resolve();
+  await written;
+  assert.equal(world.writer.appliedPlace.segment, before.segment + 1);
+});

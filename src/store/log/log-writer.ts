@@ -78,10 +78,13 @@ export class LogWriter {
   get appliedPlace(): SegmentPlace {
     // A first segment that is being opened has a number already, and what it will hold counts.
     const nothing = { segment: this.#settings.first, units: 0, crc: 0 };
-    return this.#current?.place ?? this.#chain ?? nothing;
+    return this.#endPlace ?? nothing;
   }
 
-  /** One that was opened and is empty has not even its header: what can be synced ends before it. */
+  /**
+   * One that was opened and is empty has not even its header: what can be synced ends before it. A repair may
+   * give it up, and what follows then continues what is before it.
+   */
   get #endPlace(): SegmentPlace | undefined {
     return this.#current?.isEmpty === false ? this.#current.place : this.#chain;
   }
