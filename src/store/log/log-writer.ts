@@ -81,10 +81,7 @@ export class LogWriter {
     return this.#endPlace ?? nothing;
   }
 
-  /**
-   * One that was opened and is empty has not even its header: what can be synced ends before it. A repair may
-   * give it up, and what follows then continues what is before it.
-   */
+  /** One that is open and empty has not even its header, and a repair may give it up. */
   get #endPlace(): SegmentPlace | undefined {
     return this.#current?.isEmpty === false ? this.#current.place : this.#chain;
   }
@@ -308,7 +305,7 @@ export class LogWriter {
       this.#logger.warn("sealing failed", { log: this.log, error: messageOf(error) });
     }
     // Its last sync closes it. It keeps its place: segments are synced in order.
-    if (!this.#unsynced.includes(open)) this.#unsynced.unshift(open);
+    if (!open.isGivenUp && !this.#unsynced.includes(open)) this.#unsynced.unshift(open);
     // It is not sent before it is safe here.
     if (this.upload !== undefined) this.#startSync();
   }
@@ -491,10 +488,13 @@ export class LogWriter {
     this.#synced = target;
     this.#syncedPlace = { segment: open.segment.number, units: open.units };
     for (const gone of old) {
+      gone.isGivenUp = true;
       gone.segment.endUnits = Math.max(1, gone.syncedPlace.units);
       const { units } = gone.syncedPlace;
       if (units > 1) await this.#leave(gone, { units, bytes: units * unitBytes });
       else await gone.handle.close().catch(() => {}); // what it holds stands elsewhere
     }
+    // Its seal may have been written meanwhile.
+    this.#unsynced = this.#unsynced.filter((open) => !open.isGivenUp);
   }
 }

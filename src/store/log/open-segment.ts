@@ -55,6 +55,8 @@ export class OpenSegment {
   readonly #isReused: boolean;
   /** Sealed, or given up: nothing more will be written to the file. */
   ended = false;
+  /** What it holds stands elsewhere, and it is closed. */
+  isGivenUp = false;
   /** Its directory entry is known to be durable. */
   named = false;
   /** Units 0: nothing of it is known to be durable. */
