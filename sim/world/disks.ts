@@ -16,6 +16,8 @@ export interface ModelDisk {
   isResizing: boolean;
   /** Guests that have it open. */
   sessions: number;
+  /** One of them is a client of Sheepdog, which must be the only one that writes. */
+  hasSheepdog: boolean;
 }
 
 export interface ModelSnapshot {
@@ -81,6 +83,7 @@ export class Model {
       isBusy: false,
       isResizing: false,
       sessions: 0,
+      hasSheepdog: false,
     };
     this.disks.set(name, disk);
     return disk;
@@ -93,6 +96,7 @@ export class Model {
       disk.isBusy = false;
       disk.isResizing = false;
       disk.sessions = 0;
+      disk.hasSheepdog = false;
     }
     for (const snapshot of this.snapshots) snapshot.isBusy = false;
     for (const entry of this.discarded) entry.isBusy = false;

@@ -4,14 +4,16 @@ import type { BlockDevice } from "../../src/block/block-device.ts";
 import { blockBytes, sectorBytes } from "../../src/block/block-device.ts";
 import { guardDevice } from "../../src/block/guard.ts";
 import { connectNbd } from "../../src/nbd/client.ts";
+import { SheepdogClient } from "../../src/sheepdog/client.ts";
+import { RemoteVolumes } from "../../src/sheepdog/client-volumes.ts";
 import type { SeededRandom } from "../random.ts";
 import { bytesOf, offsetOf, runs, sectorsIn, sectorsWithin, valuesIn } from "./content.ts";
 import { type ModelDisk, PendingChange } from "./disks.ts";
-import { nbdAddress } from "./machine.ts";
+import { nbdAddress, sheepdogAddress } from "./machine.ts";
 import { checkRead } from "./model.ts";
 import type { World } from "./world.ts";
 
-const ways = ["nbd", "export", "volume"] as const;
+const ways = ["nbd", "export", "volume", "sheepdog"] as const;
 
 interface Session {
   disk: ModelDisk;
@@ -25,12 +27,15 @@ export class Guest {
   readonly #world: World;
   readonly #random: SeededRandom;
   readonly #way: (typeof ways)[number];
+  /** Of a disk that is open by Sheepdog. */
+  #tipsAtOpen = 0;
 
   constructor(name: string, world: World, random: SeededRandom) {
     this.name = name;
     this.#world = world;
     this.#random = random;
-    this.#way = ways[random.below(ways.length)] as (typeof ways)[number];
+    const count = world.plan.sheepdog ? ways.length : ways.length - 1;
+    this.#way = ways[random.below(count)] as (typeof ways)[number];
   }
 
   /** Until it has made so many requests. */
@@ -54,7 +59,8 @@ export class Guest {
     const disks = [...model.disks.values()];
     const disk = disks[this.#random.below(disks.length)];
     // Who opens it now may be told a size that is not right any more.
-    if (disk === undefined || disk.isResizing) return undefined;
+    if (disk === undefined || disk.isResizing || disk.hasSheepdog) return undefined;
+    if (this.#way === "sheepdog") return await this.#openBySheepdog(disk);
     const { vdis, exports } = machine.local;
     const { name } = disk;
     try {
@@ -82,6 +88,37 @@ export class Guest {
     } catch (error) {
       disk.sessions--;
       if (!isKelpieError(error, "not-found")) this.#mayFail(error, `opening ${name}`);
+      return undefined;
+    }
+  }
+
+  /** What a client of Sheepdog knows of a disk's objects it has read once: nobody else may write. */
+  async #openBySheepdog(disk: ModelDisk): Promise<Session | undefined> {
+    if (disk.sessions > 0 || disk.isBusy || disk.next !== undefined) return undefined;
+    const { net, host } = this.#world.machine;
+    this.#tipsAtOpen = disk.tips.length;
+    disk.sessions++;
+    disk.hasSheepdog = true;
+    const left = (): void => {
+      disk.sessions--;
+      disk.hasSheepdog = false;
+    };
+    let client: SheepdogClient | undefined;
+    try {
+      const components = { net, timers: host.timers };
+      client = await SheepdogClient.connect({ nodes: [sheepdogAddress] }, components);
+      const opened = await new RemoteVolumes({ client }).open(disk.name);
+      const close = async (): Promise<void> => {
+        await opened.close().catch((error) => this.#mayFail(error, "closing"));
+        await client?.close();
+        left();
+      };
+      this.#world.trace.note(`${this.name} has ${disk.name} by Sheepdog, vid ${opened.volume.vid}`);
+      return { disk, device: guardDevice(opened.volume), close };
+    } catch (error) {
+      await client?.close();
+      left();
+      if (!isKelpieError(error, "not-found")) this.#mayFail(error, `opening ${disk.name}`);
       return undefined;
     }
   }
@@ -146,7 +183,8 @@ export class Guest {
     const split = this.#random.below(bytes.length);
     const chunks = split % 3 === 0 ? [bytes] : [bytes.subarray(0, split), bytes.subarray(split)];
     const fua = this.#random.below(6) === 0 && this.#mayBeSynced();
-    const change = { request, from, to, isWhole: true };
+    // Of objects of Sheepdog's a write is one for each.
+    const change = { request, from, to, isWhole: this.#way !== "sheepdog" };
     const what = `write ${request} ${from}..${to}${fua ? " fua" : ""}`;
     return this.#change(disk, { change, what, fua }, () =>
       device.write(chunks, offsetOf(from), { fua }),
@@ -159,7 +197,8 @@ export class Guest {
     const range = this.#range(sectorsWithin(sizeBytes));
     let offset = offsetOf(range.from);
     let end = offsetOf(range.to - 1) + sectorBytes;
-    const isTrim = this.#random.below(2) === 0;
+    // Of parts of objects a client of Sheepdog trims nothing.
+    const isTrim = this.#random.below(2) === 0 && this.#way !== "sheepdog";
     if (this.#random.below(4) === 0) end = Math.min(sizeBytes, end + this.#random.below(2 ** 24));
     end = Math.floor(end / sectorBytes) * sectorBytes;
     if (isTrim && this.#random.below(4) !== 0) {
@@ -251,12 +290,22 @@ export class Guest {
       if (isPending(done)) await done;
     } catch (error) {
       trace.note(`${this.name} ${disk.name}: ${what} failed`);
+      if (this.#lostIt(disk, error)) return false;
       return this.#mayFail(error, `${what} of ${disk.name}`);
     }
     if (this.#world.machine.crashed !== undefined) return false;
     trace.note(`${this.name} ${disk.name}: ${what} done`);
     this.#world.must(accept, `${this.name} ${disk.name}: ${what}`);
     return true;
+  }
+
+  /** A rollback or deletion had begun before it was there: what it knows of the disk is of no use now. */
+  #lostIt(disk: ModelDisk, error: unknown): boolean {
+    const { model, machine } = this.#world;
+    const isMoved = disk.tips.length > this.#tipsAtOpen;
+    const isDeleted =
+      model.disks.get(disk.name) !== disk || !machine.local.vdis.registry.working.has(disk.name);
+    return this.#way === "sheepdog" && (isMoved || isDeleted) && isKelpieError(error, "io");
   }
 
   /** Whether the disk is still there; throws if nothing has happened that explains the failure. */

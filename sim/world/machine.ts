@@ -4,6 +4,7 @@ import type { Host } from "../../src/host/host.ts";
 import type { Connection } from "../../src/host/net.ts";
 import { noProcesses } from "../../src/host/processes.ts";
 import { createNbdServer, type NbdServer } from "../../src/nbd/server.ts";
+import { SheepdogServer } from "../../src/sheepdog/server.ts";
 import type { FileOperation, OperationEvent } from "../memory-faults.ts";
 import type { MemoryFiles } from "../memory-files.ts";
 import { MemoryNet } from "../memory-net.ts";
@@ -49,6 +50,7 @@ export interface MachineComponents {
 }
 
 export const nbdAddress = { kind: "unix", path: "/store/nbd.sock" } as const;
+export const sheepdogAddress = { kind: "unix", path: "/store/sock" } as const;
 
 /** One life of a machine: from its start to a crash, or until it is stopped. */
 export class Machine {
@@ -59,6 +61,7 @@ export class Machine {
   readonly #connections: Connection[] = [];
   #local: LocalStore | undefined;
   #server: NbdServer | undefined;
+  #sheepdog: SheepdogServer | undefined;
   #calls = 0;
   #crashAt: number;
   /** The kind of the fault that was met last. */
@@ -99,7 +102,7 @@ export class Machine {
   }
 
   get isOpen(): boolean {
-    return this.#local !== undefined && this.#server !== undefined;
+    return this.#local !== undefined && this.#sheepdog !== undefined;
   }
 
   get local(): LocalStore {
@@ -129,10 +132,16 @@ export class Machine {
       { addresses: [nbdAddress] },
       { net, timers, log, exports: this.#local.exports },
     );
+    this.#sheepdog = new SheepdogServer(
+      { allowAdmin: false },
+      { net, timers, log, ...this.#local.sheepdog, stop: () => {} },
+    );
+    await this.#sheepdog.listen(sheepdogAddress);
   }
 
   async stop(): Promise<void> {
     await this.#server?.close();
+    await this.#sheepdog?.close();
     await this.#local?.close();
   }
 

@@ -27,6 +27,8 @@ export interface WorldPlan {
   keepDiscarded: KeepDiscarded | undefined;
   /** While the machine runs somebody else fills the disk, and leaves one of these in bytes at a time. */
   roomBytes: number[] | undefined;
+  /** Some guests may be clients of Sheepdog. Their disks take more requests, so not in every world. */
+  sheepdog: boolean;
 }
 
 export function planWorld(chooser: Chooser): WorldPlan {
@@ -55,11 +57,13 @@ export function planWorld(chooser: Chooser): WorldPlan {
     keepDiscarded: one(undefined, undefined, { ageMs: 200, share: 1 }),
     roomBytes: undefined,
     syncOneIn: 1,
+    sheepdog: false,
   };
   if (chooser.below(4) === 0) {
     plan.roomBytes = one([0, 2 ** 16, 2 ** 18], [2 ** 17, 2 ** 19, 2 ** 20]);
     plan.store.reserveBytes = one(0, 2 ** 14, 2 ** 17);
   }
   plan.syncOneIn = one(1, 1, 4, 16);
+  plan.sheepdog = chooser.below(4) === 0;
   return plan;
 }

@@ -58,8 +58,13 @@ export interface RemotePoint {
   entries: Uint32Array;
 }
 
-export async function readPoint(client: SheepdogClient, vid: number): Promise<RemotePoint> {
-  const header = checkHeader(await readHeader(client, vid), vid);
+/** `known` is its header, if that was read already. */
+export async function readPoint(
+  client: SheepdogClient,
+  vid: number,
+  known?: RemoteHeader,
+): Promise<RemotePoint> {
+  const header = checkHeader(known ?? (await readHeader(client, vid)), vid);
   const entries = await readEntries(client, vid, { first: 0, count: objectCount(header) });
   return { header, entries };
 }

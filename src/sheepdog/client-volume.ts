@@ -24,7 +24,7 @@ import {
   readHeader,
   readPoint,
 } from "./client-inode.ts";
-import { pieceBytesMax } from "./client-limits.ts";
+import { pieceBytesMax, resentMax } from "./client-limits.ts";
 import { Lineage } from "./client-lineage.ts";
 import {
   dataOid,
@@ -81,8 +81,14 @@ export class RemoteVolume implements BlockDevice {
   #gone: KelpieError | undefined;
 
   static async open(name: string, components: RemoteVolumeComponents): Promise<RemoteVolume> {
-    const { vid } = await components.client.lookup({ name });
-    return new RemoteVolume(await readPoint(components.client, vid), components);
+    const { client } = components;
+    for (let attempt = 1; ; attempt++) {
+      const { vid } = await client.lookup({ name });
+      const header = await readHeader(client, vid);
+      // It was rolled back or made anew since the name was looked up: what is gone has no name any more.
+      if (header.name === "" && attempt < resentMax) continue;
+      return new RemoteVolume(await readPoint(client, vid, header), components);
+    }
   }
 
   private constructor(point: RemotePoint, components: RemoteVolumeComponents) {
@@ -410,6 +416,9 @@ export class RemoteVolume implements BlockDevice {
   }
 
   async #adoptHeader(header: InodeHeader): Promise<void> {
+    const from = this.vid;
+    // First: what cannot be locked now is asked for again with the next request that is refused.
+    if (header.vid !== from) await this.#moved?.(this, from);
     const count = objectCount(header);
     const known = Math.min(this.#entries.length, objectCount(this.#header));
     let entries = this.#entries;
@@ -419,13 +428,11 @@ export class RemoteVolume implements BlockDevice {
       entries.set(await readEntries(this.#client, header.vid, added), known);
       entries.set(this.#entries.subarray(0, known)); // last, because requests went on
     }
-    const from = this.vid;
     if (header.vid !== from) {
       this.#lineage = new Lineage(header.parentVid, { client: this.#client });
     }
     this.#entries = entries;
     this.#header = header;
-    if (header.vid !== from) await this.#moved?.(this, from);
   }
 
   #mustBeThere(): void {

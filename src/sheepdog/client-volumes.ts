@@ -1,4 +1,4 @@
-import { KelpieError } from "../base/errors.ts";
+import { isKelpieError, KelpieError } from "../base/errors.ts";
 import { shellCommand } from "../base/shell-words.ts";
 import type { SheepdogClient } from "./client.ts";
 import { readClusterInfo } from "./client-cluster.ts";
@@ -70,7 +70,12 @@ export class RemoteVolumes {
   /** The original's locks are of vids: the new one is anybody's, and what is a snapshot now stays locked. */
   async #moved(volume: RemoteVolume, frozen: number | undefined): Promise<void> {
     const { name } = volume;
-    await this.#lock(name).catch((error: unknown) => volume.retire(lockIsLost(name, error)));
+    try {
+      await this.#lock(name);
+    } catch (error) {
+      if (!isKelpieError(error, "busy")) throw error;
+      volume.retire(lockIsLost(name, error));
+    }
     if (frozen !== undefined) await this.#release(name, frozen);
   }
 
