@@ -5,20 +5,61 @@ import type { BlockExtent } from "../store/extents.ts";
 /** Reads whole blocks from block number `first` on. */
 export type BlockRead = (target: Uint8Array, first: number) => Completion<void>;
 
-/** Any byte range, out of whole blocks. What is aligned is read straight into the target. */
+/**
+ * Any byte range, out of whole blocks. Whole blocks are read straight into the target; of a block at
+ * either end a part is copied. Settles when nothing of it is under way any more.
+ */
 export function readBytes(read: BlockRead, target: Uint8Array, offset: number): Completion<void> {
   if (offset % blockBytes === 0 && target.length % blockBytes === 0) {
     return read(target, offset / blockBytes);
   }
-  const first = Math.floor(offset / blockBytes);
-  const end = Math.ceil((offset + target.length) / blockBytes);
-  const blocks = Buffer.allocUnsafe((end - first) * blockBytes);
-  const done = read(blocks, first);
-  const copy = () => {
-    const start = offset - first * blockBytes;
-    target.set(blocks.subarray(start, start + target.length));
+  const end = offset + target.length;
+  const start = Math.ceil(offset / blockBytes) * blockBytes;
+  const wholeEnd = Math.floor(end / blockBytes) * blockBytes;
+  const pending: Promise<void>[] = [];
+  const begin = (part: Completion<void>): void => {
+    if (isPending(part)) pending.push(part);
   };
+  try {
+    if (offset < start) {
+      const some = target.subarray(0, Math.min(start, end) - offset);
+      begin(readPart(read, some, offset));
+    }
+    if (start < wholeEnd) {
+      const whole = target.subarray(start - offset, wholeEnd - offset);
+      begin(read(whole, start / blockBytes));
+    }
+    if (start <= wholeEnd && wholeEnd < end) {
+      begin(readPart(read, target.subarray(wholeEnd - offset), wholeEnd));
+    }
+  } catch (error) {
+    if (pending.length === 0) throw error;
+    pending.push(Promise.reject(error));
+  }
+  if (pending.length > 0) return allSettled(pending);
+}
+
+/** Used by reads that are done at once: a block for each would be garbage. */
+let spareBlock: Uint8Array | undefined;
+
+/** Bytes of one block. */
+function readPart(read: BlockRead, target: Uint8Array, offset: number): Completion<void> {
+  const block = spareBlock ?? Buffer.allocUnsafe(blockBytes);
+  spareBlock = undefined;
+  const first = Math.floor(offset / blockBytes);
+  const start = offset - first * blockBytes;
+  const copy = () => {
+    target.set(block.subarray(start, start + target.length));
+    spareBlock = block;
+  };
+  const done = read(block, first);
   return isPending(done) ? done.then(copy) : copy();
+}
+
+async function allSettled(reads: Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(reads)) {
+    if (result.status === "rejected") throw result.reason;
+  }
 }
 
 /** The blocks that a byte range touches. */

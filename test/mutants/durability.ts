@@ -68,7 +68,8 @@ export const durabilityMutants: Mutant[] = [
     file: logWriter,
     find: "        await this.#repair(error);",
     replace:
-      "        await this.#syncAll().catch(() => this.#repair(error));\n" +
+      "        const again = segments.map((open) => this.#syncSegment(open));\n" +
+      "        await Promise.all(again).catch(() => this.#repair(error));\n" +
       "        this.#synced = Math.max(this.#synced, target);",
     why: "trying again is what one does with an operation that failed",
   },

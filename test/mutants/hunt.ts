@@ -17,6 +17,8 @@ export interface Hunt {
 
 /** A bug that makes a test hang is found too, but not waited for: none takes so long by itself. */
 const limitMs = 240_000;
+/** The same for one test of the source, of which many are in a file. */
+const sourceTestMs = 30_000;
 
 export interface HuntSettings {
   signal: AbortSignal;
@@ -80,7 +82,12 @@ async function runChecks(
       continue;
     }
     result.filesRun++;
-    const ran = await runTestFile(path, { limitMs, nodeOptions: [], signal, directory });
+    const nodeOptions = path.startsWith("src/") ? [`--test-timeout=${sourceTestMs}`] : [];
+    const ran = await runTestFile(path, { limitMs, nodeOptions, signal, directory });
+    // It would be found by every test file there is, and say nothing of any.
+    if (ran.reports.length === 0 && ran.complaint?.startsWith("exit code") === true) {
+      throw new Error(`with "${name}", ${path} does not load:\n${ran.output}`);
+    }
     const failed = ran.reports.find(({ event }) => event === "fail");
     if (failed === undefined && ran.complaint === undefined) continue;
     found({ check, path, test: failed?.name ?? ran.complaint ?? "" });

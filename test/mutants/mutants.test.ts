@@ -12,7 +12,7 @@ import { tableText } from "./table.ts";
 
 /** Of several layers, each found in a second by the test beside its file. */
 const samples = [
-  "a cut does not end the segment",
+  "data that a failed sync lost is written again and not synced",
   "a batch header's checksum is not checked",
   "two ranges that touch in one place do not conflict",
 ];
@@ -46,6 +46,22 @@ for (const name of samples) {
     assert.equal(readFileSync(join(checkout, mutant.file), "utf8"), before);
   });
 }
+
+test("a planted bug that does not load is a mistake of ours, and not found", async () => {
+  scratch ??= new ScratchCheckout();
+  const file = "src/base/range-lock.ts";
+  const mutant = {
+    name: "no program",
+    file,
+    find: "export class RangeLock",
+    replace: "export clas RangeLock",
+    why: "a slip",
+  };
+  const hunting = hunt(mutant, scratch, { signal, only: ["beside"] });
+  await assert.rejects(hunting, /with "no program", src\/base\/range-lock\.test\.ts does not load/);
+  const copy = readFileSync(join(scratch.directory, file), "utf8");
+  assert.equal(copy, readFileSync(join(checkout, file), "utf8"));
+});
 
 test("simulation of a copy says how many worlds it took, and which failed", async () => {
   const name = "a flush is answered for batches that came during its sync";

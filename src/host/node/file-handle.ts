@@ -38,7 +38,6 @@ const writeFile = promisify(
 const syncFile = promisify(fs.fdatasync);
 const truncateFile = promisify(fs.ftruncate);
 const statFile = promisify(fs.fstat);
-const closeFile = promisify(fs.close);
 
 /**
  * An open file by its number. A number is given to another file as soon as it is closed, so `close`
@@ -126,7 +125,7 @@ export class NodeFileHandle implements FileHandle {
       });
     }
     try {
-      await closeFile(this.#fd);
+      fs.closeSync(this.#fd);
     } catch (error) {
       throw fileError("close", this.path, error);
     }

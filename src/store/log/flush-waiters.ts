@@ -12,6 +12,11 @@ export class FlushWaiters {
     return this.#waiters.length === 0;
   }
 
+  /** The most that one of them waits for: they came in that order. */
+  get last(): number | undefined {
+    return this.#waiters.at(-1)?.target;
+  }
+
   add(target: number): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ target, resolve, reject });

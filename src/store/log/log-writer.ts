@@ -8,6 +8,7 @@ import type { LogUpload } from "../upload/log-upload.ts";
 import type { AppendOperation, LogSink, LogWriterComponents, LogWriterSettings } from "./append.ts";
 import { AppendQueue, type WaitingBatch } from "./append-queue.ts";
 import { BatchTurns } from "./batch-turns.ts";
+import { dueSegments } from "./due-segments.ts";
 import { FlushWaiters } from "./flush-waiters.ts";
 import { Holds } from "./holds.ts";
 import { applyBatch, OpenSegment, type SegmentPlace } from "./open-segment.ts";
@@ -247,6 +248,7 @@ export class LogWriter {
 
   #noteUnsynced(open: OpenSegment, bytes: number): void {
     if (this.#unsynced.at(-1) !== open) this.#unsynced.push(open);
+    if (open.firstBatch === 0) open.firstBatch = this.applied;
     this.#bytesSinceSync += bytes;
     this.appendedBytes += bytes;
     if (this.#bytesSinceSync >= this.#settings.syncBytes) this.#startSync();
@@ -349,11 +351,13 @@ export class LogWriter {
 
   async #syncLoop(): Promise<void> {
     do {
-      this.#bytesSinceSync = 0;
-      const target = this.applied;
-      const place = this.#endPlace;
+      const { applied } = this;
+      const log = { awaited: this.#flushes.last, applied, end: this.#endPlace };
+      const { segments, target, place } = dueSegments(this.#unsynced, log);
+      if (target === applied) this.#bytesSinceSync = 0;
       try {
-        await this.#syncAll();
+        // In order: no segment counts without the ones before it.
+        for (const open of segments) await this.#syncSegment(open);
         this.#synced = Math.max(this.#synced, target);
         if (place !== undefined) this.#syncedPlace = { segment: place.segment, units: place.units };
       } catch (error) {
@@ -362,11 +366,6 @@ export class LogWriter {
       // Whatever happened, nobody may wait for ever.
       this.#flushes.answer(this.#synced, this.#failed);
     } while (!this.#flushes.isEmpty && this.#failed === undefined);
-  }
-
-  /** In order: no segment counts without the ones before it. */
-  async #syncAll(): Promise<void> {
-    for (const open of [...this.#unsynced]) await this.#syncSegment(open);
   }
 
   async #syncSegment(open: OpenSegment): Promise<void> {

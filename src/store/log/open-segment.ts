@@ -53,6 +53,8 @@ export class OpenSegment {
   readonly seed: number;
   /** The file has held another segment, and what was not written over is still there. */
   readonly #isReused: boolean;
+  /** The number of its first batch in the log, from 1; 0 while it has none. */
+  firstBatch = 0;
   /** Sealed, or given up: nothing more will be written to the file. */
   ended = false;
   /** What it holds stands elsewhere, and it is closed. */

@@ -45,12 +45,13 @@ export class DataObjects {
   read(id: ObjectId, offset: number, target: Uint8Array): Completion<void> {
     const vid = this.#vids.resolve(id.vid);
     if (vid.kind === "tip") {
-      return this.onTip(id.vid, ({ entry, point, volume }) => {
+      const atTip = ({ entry, point, volume }: TipOfVid) => {
         const place = placeOf(id, { entry, point });
         mustFit(id, place, { offset, length: target.length });
         const read = (part: Uint8Array, at: number) => volume.read(part, at);
         return readPart(place, { offset, target, read });
-      });
+      };
+      return this.onTip(id.vid, atTip, () => this.read(id, offset, target));
     }
     if (vid.kind === "stale") throw staleVid(id.vid);
     const { entry, point } = vid;
@@ -81,6 +82,8 @@ export class DataObjects {
       mustFit(id, place, { offset: request.offset, length: lengthOf(request.chunks) });
       const mapped = mapsAny(tip.point.map, blocksOf(place.start, place.inDisk));
       if (mapped === false && request.cow === undefined) return createNew(tip, place, request);
+      // Looked up again below; what fails is told there.
+      if (typeof mapped !== "boolean") mapped.catch(() => {});
       return this.#createLater(tip, { id, place, request });
     });
   }
@@ -96,7 +99,8 @@ export class DataObjects {
 
   flush(vid: number): Completion<void> {
     const { kind } = this.#vids.resolve(vid);
-    if (kind === "tip") return this.onTip(vid, ({ volume }) => volume.flush());
+    const again = () => this.flush(vid);
+    if (kind === "tip") return this.onTip(vid, ({ volume }) => volume.flush(), again);
     if (kind === "stale") throw staleVid(vid);
     // A snapshot was made safe before it was one.
   }
@@ -108,10 +112,18 @@ export class DataObjects {
     return await mapsAny(point.map, blocksOf(start, inDisk));
   }
 
-  /** Runs a request at the working VDI whose vid it is; held while the vid may be about to change. */
-  onTip<T>(vid: number, request: (tip: TipOfVid) => Completion<T>): Completion<T> {
+  /**
+   * Runs a request at the working VDI whose vid it is; held while the vid may be about to change. If it then
+   * is a snapshot's, or nobody's, `otherwise` is what is done, or it fails.
+   */
+  onTip<T>(
+    vid: number,
+    request: (tip: TipOfVid) => Completion<T>,
+    otherwise?: () => Completion<T>,
+  ): Completion<T> {
     const { volume } = this.#tipOf(vid);
     return volume.vidDoor.run(() => {
+      if (otherwise !== undefined && this.#vids.resolve(vid).kind !== "tip") return otherwise();
       // Who waited at the door may find everything changed.
       const tip = this.#tipOf(vid);
       return tip.volume === volume ? request(tip) : this.onTip(vid, request);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { holdNext } from "../../../test/support/hold-next.ts";
 import {
   dataOf,
   inodeOf,
@@ -150,5 +151,24 @@ test("a machine's state is not given to a snapshot that is not the one it was sa
   await assert.rejects(objects.newVdi(request), { refusal: "stale" });
   assert.equal(await dataAt(await vidOf("a"), 0), 3);
   assert.deepEqual(tags(), ["other", "third"]);
+  await vdis.close();
+});
+
+test("what is read or flushed while a snapshot is taken is answered, and not refused", async () => {
+  const { vdis, objects, vid, write, files } = await openDisk();
+  const held = holdNext(files, "sync", () => true);
+  const taken = vdis.snapshot(["a"], "other");
+  await held.reached;
+  const target = Buffer.alloc(4096);
+  const reading = (async () => await objects.read(dataOf(vid, 0), 0, target))();
+  const flushing = (async () => await objects.flush(vid))();
+  held.letGo();
+  await taken;
+  await write(2);
+  await Promise.all([reading, flushing]);
+  assert.ok(target.every((byte) => byte === 1));
+  // What was asked for at the vid that is a snapshot's now is refused only if it changes something.
+  const late = (async () => await objects.write(dataOf(vid, 0), 0, filled(3)))();
+  await assert.rejects(late, (error) => (error as { refusal?: string }).refusal === "read-only");
   await vdis.close();
 });
