@@ -107,6 +107,14 @@ test("run tries KVM and does without it; what fails leaves nothing behind", asyn
   assert.match(again.stderr, /VM "vm7" is not off: it is running/);
   const other = await cli("vm run vm8 --disk root");
   assert.match(other.stderr, /disk "root" is one of VM "vm7"/);
+  const [before] = await world.control.call("vm.list", {});
+  world.net.stopListening({ kind: "unix", path: "/store/vm/vm7/qmp.sock" });
+  assert.equal((await cli("vm run vm7 --memory 96M --disk root -- -bad")).exitCode, 2);
+  const [after] = await world.control.call("vm.list", {});
+  assert.deepEqual(
+    [after?.state, after?.launch, after?.disks],
+    ["off", before?.launch, before?.disks],
+  );
   await world.close();
 });
 
@@ -191,8 +199,8 @@ test("progress is drawn on the terminal, also when the result is JSON", async ()
   assert.match(saved.stderr, /\rsavevm vm1: 0 % of 256 MiB/);
   assert.ok(saved.stderr.endsWith("\r\x1b[K"), "and removed");
   const loaded = await runCli(["vm", "loadvm", "vm1", "a"], settings);
-  // What the memory is now is saved on the way.
-  assert.match(loaded.stderr, /\rloadvm vm1: 0 % of 256 MiB/);
+  // So much as the state takes.
+  assert.match(loaded.stderr, /\rloadvm vm1: 0 % of 1005 B/);
   const quiet = await runCli(["--json", "vm", "savevm", "vm1", "b"], { store });
   assert.equal(quiet.stderr, "");
   await world.close();

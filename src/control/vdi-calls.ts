@@ -134,6 +134,7 @@ function changes({
       return { qos };
     },
     "vdi.snapshot": async ({ names, tag, history, quiesce, wait = false }) => {
+      mustNotBeMemory(vdis, ...names);
       const vmState = history?.vmState;
       for (const name of vmState === undefined ? [] : names) {
         await describeVmState(objects, name, vmState as NonNullable<typeof vmState>);
@@ -149,10 +150,12 @@ function changes({
       return taken.map(({ name, snapId }) => entries.snapshot(name, `#${snapId}`));
     },
     "vdi.clone": async ({ source, snapshot, name }) => {
+      mustNotBeMemory(vdis, source);
       await vdis.clone(source, snapshot, name);
       return entries.working(name);
     },
     "vdi.rollback": async ({ names, snapshot, live }) => {
+      mustNotBeMemory(vdis, ...names);
       // While the disks go on: it may take as long as an upload.
       const bases = names.map((name) => vdis.point(name, snapshot).id);
       await vdis.store.pending.basesArrived(bases);
@@ -165,6 +168,7 @@ function changes({
       return { deleted: 1 };
     },
     "vdi.undelete": async ({ name, point, as, live }) => {
+      mustNotBeMemory(vdis, as ?? name);
       await vdis.undelete(name, {
         live,
         ...(point === undefined ? {} : { point }),
@@ -174,10 +178,20 @@ function changes({
     },
     "vdi.purge": async ({ name }) => ({ purged: await vdis.purge(name) }),
     "vdi.resize": async ({ name, sizeBytes, shrink }) => {
+      mustNotBeMemory(vdis, name);
       await vdis.resize(name, sizeBytes, shrink);
       return entries.working(name);
     },
   };
+}
+
+/** QEMU keeps what it knows of it in memory, and VM snapshots say what is in it: it goes with them only. */
+function mustNotBeMemory(vdis: ControlParts["vdis"], ...names: string[]): void {
+  const vm = vdis.registry.vms.all().find(({ memory }) => names.includes(memory));
+  if (vm === undefined) return;
+  throw new KelpieError("busy", `"${vm.memory}" is where VM "${vm.name}" keeps its memory`, {
+    remedy: "kelpie vm savevm, loadvm, branch and delete are what changes it.",
+  });
 }
 
 function work({ vdis, entries }: ControlParts): Handlers<"vdi.flatten" | "vdi.check"> {

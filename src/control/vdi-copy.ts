@@ -132,8 +132,10 @@ export class VdiCopy {
     const differing = await this.#differing(earlier === undefined ? step : { point });
     const isSnapshot = point.kind === "snapshot";
     const there = await this.#pointsOf(name);
-    const isTaken = there.some((one) => one.kind === "snapshot" && one.snapId === point.snapId);
+    const taken = there.find((one) => one.kind === "snapshot" && one.snapId === point.snapId);
     const tag = this.#tagFor(point, name);
+    const isTaken = taken?.createdMs === point.createdMs;
+    if (isSnapshot && taken !== undefined && !isTaken) throw wasTouched(name, taken);
     if ((isSnapshot && isTaken) || earlier?.kind === point.kind) {
       this.#advance(differing.length * point.objectBytes);
       return;
@@ -306,6 +308,15 @@ export class VdiCopy {
     this.#progress.doneBytes += bytes;
     this.#request.progress?.({ ...this.#progress });
   }
+}
+
+/** What the copy has is not what the original had: it can only be made anew. */
+function wasTouched(name: string, { snapId, tag }: { snapId: number; tag: string }): KelpieError {
+  const which = tag === "" ? `${snapId}` : `${snapId} ("${tag}")`;
+  const message = `somebody took snapshot ${which} of "${name}", which is not copied to its end yet`;
+  return new KelpieError("exists", message, {
+    remedy: `Delete "${name}" with its snapshots, and copy it again from the beginning.`,
+  });
 }
 
 /** Of what the original takes, and what Latin-1 is in UTF-8, not all can be a tag. */

@@ -16,9 +16,27 @@ import { runJob, settleJobs } from "../qmp/jobs.ts";
 import { parseAnswer } from "../qmp/messages.ts";
 import { parseNbdFile } from "./vm-drives.ts";
 
-/** The node of the memory VDI: a qcow2 image, because only that holds states, and what it lies in. */
-const memoryNode = "kelpie-memory";
-const memoryFileNode = "kelpie-memory-file";
+/**
+ * Where a QEMU keeps states of itself: in qcow2 images, because only those hold states.
+ * memory  in the memory VDI
+ * copy    in a copy of the memory VDI, as it was when it was made: states are loaded from there. An image
+ *         that one was loaded from shares that one's clusters; what is saved into it next is written in
+ *         small pieces, each of them flushed, and takes several times as long
+ * spare   in a file that no name leads to any more, and that is gone with the QEMU
+ */
+export type ImagePlace = "memory" | "copy" | "spare";
+
+/** The node of an image, and the one of what it lies in. */
+const imageNode: Record<ImagePlace, string> = {
+  memory: "kelpie-memory",
+  copy: "kelpie-copy",
+  spare: "kelpie-spare",
+};
+const fileNode: Record<ImagePlace, string> = {
+  memory: "kelpie-memory-file",
+  copy: "kelpie-copy-file",
+  spare: "kelpie-spare-file",
+};
 /** Jobs and states that are Kelpie's. */
 const ours = "kelpie-";
 /**
@@ -145,61 +163,94 @@ export class VmMonitor {
   async addMemory(vdi: { name: string; server: Address; empty: boolean }): Promise<boolean> {
     const all = await queryNodes(this.#client);
     const nodes = new Set(all.map(({ name }) => name));
-    const file = all.find(({ name }) => name === memoryFileNode)?.file;
+    const file = all.find(({ name }) => name === fileNode.memory)?.file;
     if (file !== undefined && parseNbdFile(file)?.exportName !== vdi.name) {
       throw new KelpieError("busy", `its QEMU has the memory of another VM: ${file}`, {
         remedy: "One QEMU is one VM. Under which name was it attached?",
       });
     }
-    if (nodes.has(memoryNode)) return false;
-    if (!nodes.has(memoryFileNode)) {
-      await this.#client.execute("blockdev-add", {
-        "node-name": memoryFileNode,
-        driver: "nbd",
-        server: serverOption(vdi.server),
-        export: vdi.name,
-        "reconnect-delay": reconnectDelayS,
-        discard: "unmap",
-      });
-    }
-    if (vdi.empty) {
-      const options = { driver: "qcow2", file: memoryFileNode, size: emptyImageBytes };
-      await this.#run("blockdev-create", { options });
-    }
-    // What a deleted state took is given back to the store.
-    const node = { driver: "qcow2", file: memoryFileNode, discard: "unmap" };
-    await this.#client.execute("blockdev-add", { "node-name": memoryNode, ...node });
+    if (nodes.has(imageNode.memory)) return false;
+    if (!nodes.has(fileNode.memory)) await this.#addVdi("memory", vdi);
+    if (vdi.empty) await this.#format("memory");
+    await this.#addImage("memory");
     return true;
   }
 
-  /** Takes it away again, as far as it is there. */
-  async removeMemory(): Promise<void> {
-    for (const node of [memoryNode, memoryFileNode]) {
-      await this.#client.execute("blockdev-del", { "node-name": node }).catch((error) => {
-        // It was not there, or QEMU is gone.
-        if (!isKelpieError(error)) throw error;
-      });
+  /** A copy of the memory VDI, to load from. */
+  async addCopy(vdi: { name: string; server: Address }): Promise<void> {
+    await this.#addVdi("copy", vdi);
+    await this.#addImage("copy");
+  }
+
+  /** An empty image in a file at `path`, which QEMU makes; the name may be removed then. */
+  async addSpare(path: string): Promise<void> {
+    await this.#run("blockdev-create", { options: { driver: "file", filename: path, size: 0 } });
+    await this.#client.execute("blockdev-add", {
+      "node-name": fileNode.spare,
+      driver: "file",
+      filename: path,
+      // What loses it, power, takes the QEMU that it is of.
+      cache: { "no-flush": true },
+    });
+    await this.#format("spare");
+    await this.#addImage("spare");
+  }
+
+  /** Takes an image away again, as far as it is there. */
+  async removeImage(place: ImagePlace): Promise<void> {
+    const there = new Set((await queryNodes(this.#client)).map(({ name }) => name));
+    for (const node of [imageNode[place], fileNode[place]]) {
+      if (there.has(node)) await this.#client.execute("blockdev-del", { "node-name": node });
     }
   }
 
-  /** The states that the memory VDI holds. */
-  async states(): Promise<SavedState[]> {
+  /** The states that an image holds; none if there is no such image. */
+  async states(place: ImagePlace = "memory"): Promise<SavedState[]> {
     const nodes = await queryNodes(this.#client);
-    return nodes.find(({ name }) => name === memoryNode)?.savedStates ?? [];
+    return nodes.find(({ name }) => name === imageNode[place])?.savedStates ?? [];
   }
 
-  /** Memory and devices, into the memory VDI. The guest must stand still. */
-  saveState(state: string): Promise<void> {
-    return this.#run("snapshot-save", { tag: state, vmstate: memoryNode, devices: [memoryNode] });
+  /** Memory and devices, into an image. The guest must stand still. */
+  saveState(state: string, place: ImagePlace): Promise<void> {
+    const node = imageNode[place];
+    return this.#run("snapshot-save", { tag: state, vmstate: node, devices: [node] });
   }
 
   /** Memory and devices become what was saved. When it fails they may be neither. */
-  loadState(state: string): Promise<void> {
-    return this.#run("snapshot-load", { tag: state, vmstate: memoryNode, devices: [memoryNode] });
+  loadState(state: string, place: ImagePlace): Promise<void> {
+    const node = imageNode[place];
+    return this.#run("snapshot-load", { tag: state, vmstate: node, devices: [node] });
   }
 
+  /** Of the memory VDI. */
   deleteState(state: string): Promise<void> {
-    return this.#run("snapshot-delete", { tag: state, devices: [memoryNode] });
+    return this.#run("snapshot-delete", { tag: state, devices: [imageNode.memory] });
+  }
+
+  async #addVdi(place: ImagePlace, vdi: { name: string; server: Address }): Promise<void> {
+    await this.#client.execute("blockdev-add", {
+      "node-name": fileNode[place],
+      driver: "nbd",
+      server: serverOption(vdi.server),
+      export: vdi.name,
+      "reconnect-delay": reconnectDelayS,
+      discard: "unmap",
+    });
+  }
+
+  #format(place: ImagePlace): Promise<void> {
+    const options = { driver: "qcow2", file: fileNode[place], size: emptyImageBytes };
+    return this.#run("blockdev-create", { options });
+  }
+
+  async #addImage(place: ImagePlace): Promise<void> {
+    await this.#client.execute("blockdev-add", {
+      "node-name": imageNode[place],
+      driver: "qcow2",
+      file: fileNode[place],
+      // What a deleted state took is given back to the store.
+      discard: "unmap",
+    });
   }
 
   #run(command: string, input: Record<string, unknown>): Promise<void> {

@@ -1,6 +1,7 @@
 import type { Timers } from "../host/timers.ts";
-import type { Volume } from "../vdi/volume.ts";
+import type { Vdis } from "../vdi/vdis.ts";
 import type { Progress } from "./calls.ts";
+import { copyOf } from "./vm-names.ts";
 
 /** Progress is looked at so often. */
 const lookMs = 100;
@@ -11,16 +12,24 @@ export interface MemoryMeter {
   expect(moreBytes: number): void;
 }
 
-/** Tells how much passes through the memory VDI while `action` runs: QEMU itself says nothing meanwhile. */
+/**
+ * Tells how much passes through the memory VDI, and the copy of it that is loaded from, while `action`
+ * runs: QEMU itself says nothing meanwhile.
+ */
 export async function metered<T>(
-  what: { volume: Volume; progress: ((progress: Progress) => void) | undefined },
-  components: { timers: Timers },
+  what: { memory: string; progress: ((progress: Progress) => void) | undefined },
+  components: { timers: Timers; vdis: Vdis },
   action: (meter: MemoryMeter) => Promise<T>,
 ): Promise<T> {
-  const { volume, progress } = what;
+  const { memory, progress } = what;
   if (progress === undefined) return await action({ expect: () => {} });
-  const before = volume.transferredBytes;
-  const doneBytes = (): number => volume.transferredBytes - before;
+  const { vdis } = components;
+  const transferredBytes = (): number => {
+    const names = [memory, copyOf(memory)].filter((name) => vdis.registry.working.has(name));
+    return names.reduce((sum, name) => sum + vdis.volume(name).transferredBytes, 0);
+  };
+  const before = transferredBytes();
+  const doneBytes = (): number => Math.max(0, transferredBytes() - before);
   let totalBytes = 0;
   let isOver = false;
   const look = (): void => {

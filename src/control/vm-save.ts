@@ -35,7 +35,7 @@ export async function saveVm(
   const pausedAtMs = clock.monotonicMs();
   try {
     await step("stopping the guest", () => monitor.pause());
-    await step("saving the memory", () => monitor.saveState(image));
+    await step("saving the memory", () => monitor.saveState(image, "memory"));
     // Durability: the state is safe before any record speaks of it.
     await step("making the saved memory durable", () => monitor.writeOut());
     const saved = await step("looking at the saved memory", async () => {
@@ -43,7 +43,6 @@ export async function saveVm(
       if (found === undefined) throw new KelpieError("io", "QEMU does not have it");
       return found;
     });
-    const resume: VmPending = { kind: "resume", image: null, wasRunning };
     await step("the snapshots of the disks", () =>
       vdis.snapshot(record.disks, tag, {
         replacing: replaced?.disks.map(({ point }) => point) ?? [],
@@ -70,7 +69,7 @@ export async function saveVm(
                 snapshots: [...others.snapshots, snapshot],
                 nextId: record.nextId + 1,
                 current: snapshot.id,
-                pending: wasRunning ? resume : null,
+                pending: resumed(wasRunning),
               },
             },
           ];
@@ -81,7 +80,9 @@ export async function saveVm(
     throw await undone(machine, { operation: "savevm", error });
   }
   await goOn(machine, wasRunning);
-  return { id: record.nextId, pausedMs: clock.monotonicMs() - pausedAtMs };
+  const pausedMs = clock.monotonicMs() - pausedAtMs;
+  await over(machine);
+  return { id: record.nextId, pausedMs };
 }
 
 /**
@@ -100,19 +101,21 @@ export async function loadVm(
     throw new KelpieError("corrupt", `the memory of snapshot "${snapshot.tag}" is gone`);
   }
   const { isRunning: wasRunning } = await monitor.mustStandStill();
-  meter.expect((await mustHaveRoom(machine, vdis)) + snapshot.memoryBytes);
+  await mustHaveRoom(machine, vdis);
   const before = newImage(vdis);
-  await machine.change({ pending: { kind: "load", image: before, wasRunning } });
-  const pausedAtMs = clock.monotonicMs();
+  const begun: VmPending = { kind: "load", image: before, wasRunning };
+  let pausedAtMs = clock.monotonicMs();
   try {
+    await step("opening the saved memory", () => machine.openCopy(begun));
+    const spare = await step("making room for what the memory is now", () => machine.openSpare());
+    meter.expect(snapshot.memoryBytes);
+    pausedAtMs = clock.monotonicMs();
     await step("stopping the guest", () => monitor.pause());
     // Nothing of it needs to be durable: what loses it, power, takes the QEMU that it is of.
-    await step("saving what the memory is now", () => monitor.saveState(before));
-    meter.expect(snapshot.memoryBytes);
-    await step("loading the memory", () => monitor.loadState(snapshot.image));
-    const resume: VmPending = { kind: "resume", image: null, wasRunning };
+    await step("saving what the memory is now", () => monitor.saveState(before, spare));
+    await step("loading the memory", () => monitor.loadState(snapshot.image, "copy"));
     await step("the rollback of the disks", () => {
-      const pending = wasRunning ? resume : null;
+      const pending = { ...machine.record.pending, ...resumed(wasRunning) };
       const changed = { ...machine.record, current: snapshot.id, pending };
       return vdis.rollbackEach(targets, { live: true, notes: [{ type: "vm", record: changed }] });
     });
@@ -120,7 +123,13 @@ export async function loadVm(
     throw await undone(machine, { operation: "loadvm", error });
   }
   await goOn(machine, wasRunning);
-  return { pausedMs: clock.monotonicMs() - pausedAtMs };
+  const pausedMs = clock.monotonicMs() - pausedAtMs;
+  await over(machine);
+  return { pausedMs };
+}
+
+function resumed(wasRunning: boolean): VmPending {
+  return { kind: "resume", image: null, wasRunning };
 }
 
 /** The record less a snapshot; what stood on it stands on what it stood on. */
@@ -149,11 +158,8 @@ async function undone(
   try {
     if (pending !== null) {
       await machine.monitor.settleJobs();
-      const states = (await machine.monitor.states()).map(({ name }) => name);
-      await machine.finish(pending, states);
-      if (pending.image !== null && states.includes(pending.image)) {
-        await machine.monitor.deleteState(pending.image);
-      }
+      await machine.finish(pending);
+      await machine.forgetStates();
     }
     return new KelpieError(cause.code, `${what}; the VM is as it was`, { cause, ...remedy });
   } catch (second) {
@@ -171,7 +177,6 @@ async function goOn(machine: VmMachine, wasRunning: boolean): Promise<void> {
   if (!wasRunning) return;
   try {
     await machine.monitor.resume();
-    await machine.change({ pending: null });
   } catch (error) {
     if (!isKelpieError(error)) throw error;
     throw new KelpieError(
@@ -179,6 +184,16 @@ async function goOn(machine: VmMachine, wasRunning: boolean): Promise<void> {
       `it is done, but the guest of VM "${machine.name}" does not run on: ${error.message}`,
       { cause: error, remedy: `kelpie vm monitor ${machine.name}, and there "cont"` },
     );
+  }
+}
+
+/** It is done all the same; the next operation begins with this. */
+async function over(machine: VmMachine): Promise<void> {
+  try {
+    await machine.over();
+    await machine.forgetStates();
+  } catch (error) {
+    if (!isKelpieError(error)) throw error;
   }
 }
 

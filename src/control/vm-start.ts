@@ -25,7 +25,10 @@ export interface VmRunRequest {
 
 const memoryDefault = "1G";
 
-/** Starts a VM, or starts one again that is off; resolves when its guest runs. All or nothing. */
+/**
+ * Starts a VM, or starts one again that is off; resolves when its guest runs. All or nothing, but for one
+ * that Kelpie had never started: it keeps what it was to be started with.
+ */
 export async function runVm(
   request: VmRunRequest,
   components: VmStartComponents,
@@ -44,7 +47,7 @@ export async function runVm(
   const chosen = disks === undefined ? {} : { disks: [...disks] };
   const vm = await control.call("vm.create", { name, launch, share, ...chosen });
   const leaveOut = [...(request.leaveOut ?? before?.leftOut ?? [])];
-  const undo = { isNew: before === undefined, disks: false };
+  const undo = { before, disks: false };
   return await start(vm, { leaveOut, share, undo }, components);
 }
 
@@ -56,13 +59,20 @@ export async function branchVm(
   const { name, snapshot, as } = request;
   const more = request.arguments === undefined ? {} : { arguments: [...request.arguments] };
   const vm = await components.control.call("vm.branch", { name, snapshot, as, ...more });
-  const undo = { isNew: true, disks: true };
+  const undo = { before: undefined, disks: true };
   return await start(vm, { leaveOut: vm.leftOut, share: false, undo }, components);
+}
+
+interface Undo {
+  /** What the VM was, if it was there. */
+  before: VmEntry | undefined;
+  /** A new one's disks go, too. */
+  disks: boolean;
 }
 
 async function start(
   vm: VmEntry,
-  options: { leaveOut: string[]; share: boolean; undo: { isNew: boolean; disks: boolean } },
+  options: { leaveOut: string[]; share: boolean; undo: Undo },
   { control, processes }: VmStartComponents,
 ): Promise<CallOutput<"vm.attach">> {
   const { name } = vm;
@@ -73,7 +83,12 @@ async function start(
   } catch (error) {
     if (!isKelpieError(error)) throw error;
     await quietly(control.call("vm.stop", { name, force: true }));
-    if (undo.isNew) await quietly(control.call("vm.delete", { name, disks: undo.disks }));
+    const { before } = undo;
+    if (before === undefined) await quietly(control.call("vm.delete", { name, disks: undo.disks }));
+    else if (before.launch !== null) {
+      const { launch, disks } = before;
+      await quietly(control.call("vm.create", { name, launch, disks, share }));
+    }
     throw error;
   }
 }

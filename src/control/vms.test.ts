@@ -1,25 +1,18 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { MemoryFiles } from "../../sim/memory-files.ts";
-import type { Interception } from "../../test/support/fake-qemu.ts";
 import { FakeQemu } from "../../test/support/fake-qemu.ts";
-import { monitor, nbdSocket, VmWorld } from "../../test/support/vm-world.ts";
+import {
+  asIfStarted,
+  atA,
+  later,
+  monitor,
+  name,
+  nbdSocket,
+  savedOnce,
+  startBranch,
+  VmWorld,
+} from "../../test/support/vm-world.ts";
 import { isKelpieError } from "../base/errors.ts";
-
-const name = "vm1";
-
-/** Saved as "a" with one content, running with another. */
-async function savedOnce(): Promise<VmWorld> {
-  const world = await VmWorld.attached();
-  await world.guest("at-a", 2);
-  await world.control.call("vm.savevm", { name, tag: "a" });
-  await world.guest("later", 3);
-  world.qemu.log.length = 0;
-  return world;
-}
-
-const atA = { memory: "at-a", root: 2, data: 2 };
-const later = { memory: "later", root: 3, data: 3 };
 
 describe("attach", () => {
   test("it finds the VM's disks and gives QEMU the memory VDI", async () => {
@@ -245,167 +238,18 @@ describe("delvm", () => {
   });
 });
 
-/** The commands that an operation sends, once each. */
-async function commandsOf(run: (world: VmWorld) => Promise<unknown>): Promise<string[]> {
-  const world = await savedOnce();
-  await run(world);
-  const { log } = world.qemu;
-  await world.close();
-  return log;
-}
-
-const operations = {
-  savevm: (world: VmWorld) => world.control.call("vm.savevm", { name, tag: "b" }),
-  loadvm: (world: VmWorld) => world.control.call("vm.loadvm", { name, snapshot: "a" }),
-};
-
-describe("all or nothing", () => {
-  for (const [operation, run] of Object.entries(operations)) {
-    test(`${operation}: whatever command QEMU refuses, it happened or it did not`, async () => {
-      const count = (await commandsOf(run)).length;
-      let undone = 0;
-      for (let at = 0; at < count; at++) {
-        const world = await savedOnce();
-        let sent = 0;
-        world.qemu.intercept = (): Interception => {
-          return sent++ === at ? new Error("on purpose") : undefined;
-        };
-        const error = await run(world).then(
-          () => undefined,
-          (thrown: unknown) => thrown,
-        );
-        world.qemu.intercept = () => undefined;
-        const saved = (await world.control.call("vm.snapshots", { name })).length;
-        const done = operation === "savevm" ? saved === 2 : (await world.moment()).root === 2;
-        const message = isKelpieError(error) ? error.message : String(error);
-        const was = `command ${at}, ${world.qemu.log[at]}: ${message}`;
-        // A further command brings everything in order.
-        await world.control.call("vm.attach", { name });
-        assert.equal(world.qemu.isRunning, true, was);
-        await world.mustBeInOrder();
-        if (done) assert.deepEqual(await world.moment(), operation === "loadvm" ? atA : later, was);
-        else {
-          assert.deepEqual(await world.moment(), later, was);
-          assert.notEqual(error, undefined, was);
-          undone++;
-        }
-        if (!done && /failed/.test(message)) assert.match(message, /the VM is as it was$/, was);
-        await world.close();
-      }
-      assert.ok(undone >= 5, `${undone} of ${count} were undone`);
-    });
-
-    test(`${operation}: at whatever command Kelpie dies, the next start brings it in order`, async () => {
-      const count = (await commandsOf(run)).length;
-      for (let at = 0; at < count; at++) {
-        const world = await savedOnce();
-        let sent = 0;
-        const died = Promise.withResolvers<MemoryFiles>();
-        world.qemu.intercept = (): Interception => {
-          if (sent++ !== at) return undefined;
-          // QEMU does what it was asked for; the answer finds nobody.
-          queueMicrotask(() => died.resolve(world.die()));
-          return undefined;
-        };
-        const ended = run(world).catch(() => undefined);
-        const files = await died.promise;
-        world.qemu.intercept = () => undefined;
-        const { qemu, net } = world;
-        const next = await VmWorld.open({ files, qemu, net });
-        const record = () => next.vdis.registry.vms.find(name);
-        await next.until(() => record().pending === null);
-        await ended;
-        const was = `command ${at}, ${qemu.log[at]}`;
-        assert.equal(qemu.isRunning, true, was);
-        await next.control.call("vm.attach", { name });
-        await next.mustBeInOrder();
-        const moment = await next.moment();
-        const expected = moment.root === 2 ? atA : later;
-        assert.deepEqual(moment, expected, was);
-        if (operation === "savevm") assert.deepEqual(moment, later, was);
-        await next.close();
-      }
-    });
-  }
-
-  test("QEMU that dies in the middle leaves the disks as they were, and the next one starts", async () => {
-    for (const command of ["stop", "snapshot-save", "snapshot-load", "cont"]) {
-      const world = await savedOnce();
-      world.qemu.intercept = (sent): Interception => (sent === command ? "vanish" : undefined);
-      await assert.rejects(world.control.call("vm.loadvm", { name, snapshot: "a" }));
-      const moment = await world.moment();
-      assert.deepEqual([moment.root, moment.data], command === "cont" ? [2, 2] : [3, 3], command);
-      // Another process, which boots.
-      world.qemu.intercept = () => undefined;
-      world.qemu.nodes.delete("kelpie-memory");
-      world.qemu.nodes.delete("kelpie-memory-file");
-      world.qemu.memory = "booted";
-      await world.control.call("vm.attach", { name });
-      assert.equal((await world.moment()).memory, "booted", command);
-      await world.mustBeInOrder();
-      await world.close();
-    }
-  });
-
-  test("when there may be no space for the memory, nothing is begun", async () => {
-    const world = await savedOnce();
-    world.host.files.space = async () => ({ totalBytes: 2 ** 30, freeBytes: 2 ** 28 });
-    for (const run of Object.values(operations)) {
-      await assert.rejects(run(world), (error) => {
-        assert.ok(isKelpieError(error, "no-space"));
-        assert.match(error.message, /the memory of VM "vm1" may take up to 256 MiB/);
-        return true;
-      });
-    }
-    assert.ok(!world.qemu.log.includes("stop"));
-    await world.mustBeInOrder();
-    await world.close();
-  });
-
-  test("when space runs out under the memory, nothing has changed", async () => {
-    const world = await savedOnce();
-    let failed = false;
-    world.qemu.intercept = (command): Interception => {
-      if (command !== "snapshot-save" || failed) return undefined;
-      failed = true;
-      return new Error("No space left on device");
-    };
-    const saving = world.control.call("vm.savevm", { name, tag: "b" });
-    await assert.rejects(saving, /saving the memory failed: .*No space left.*the VM is as it was/);
-    assert.deepEqual(await world.moment(), later);
-    await world.mustBeInOrder();
-    await world.close();
-  });
-});
-
 describe("the rest", () => {
   test("a branch goes on from the snapshot on clones, and the first VM is as it was", async () => {
     const world = await savedOnce();
     const branch = { name, snapshot: "a", as: "vm2" };
     await assert.rejects(world.control.call("vm.branch", branch), /Kelpie did not start VM "vm1"/);
-    const record = world.vdis.registry.vms.find(name);
-    const launch = { memory: "1G", arguments: ["-snapshot"], directory: "/" };
-    await world.vdis.note([{ type: "vm", record: { ...record, launch } }]);
+    await asIfStarted(world);
     const vm2 = await world.control.call("vm.branch", branch);
     assert.deepEqual(vm2.disks, ["vm2-root", "vm2-data"]);
     assert.equal(vm2.state, "off");
     await assert.rejects(world.control.call("vm.branch", branch), /there is a VM "vm2" already/);
 
-    // Its QEMU, as it is started: with the clones, standing still, and the states of the first.
-    const formatted = new Map(
-      [...world.qemu.formatted].map(([file, images]) => [
-        file.replace("vm1.memory", "vm2.memory"),
-        [...images],
-      ]),
-    );
-    const qemu = new FakeQemu(formatted);
-    qemu.isRunning = false;
-    for (const disk of vm2.disks) {
-      world.connectDisk(disk);
-      const file = `nbd+unix:///${disk}?socket=${nbdSocket.path}`;
-      qemu.nodes.set(disk, { driver: "nbd", file, isDrive: true });
-    }
-    await qemu.listen(world.net, vm2.monitor);
+    const qemu = await startBranch(world, vm2);
     await world.control.call("vm.attach", { name: "vm2", begin: true });
     assert.equal(qemu.memory, "at-a");
     assert.equal(qemu.isRunning, true);
@@ -459,6 +303,39 @@ describe("the rest", () => {
     }
     const long = { name: "x".repeat(63), disks: [], launch };
     await world.control.call("vm.create", long);
+    await world.close();
+  });
+
+  test("a disk with the memory VDI's name and somebody's data is not taken", async () => {
+    const world = await VmWorld.open();
+    await world.vdis.create("vm5.memory", 2 ** 20);
+    await world.vdis.volume("vm5.memory").write([new Uint8Array(4096).fill(7)], 0);
+    const launch = { memory: "256M", arguments: [], directory: "/" };
+    const made = world.control.call("vm.create", { name: "vm5", disks: ["root"], launch });
+    await assert.rejects(made, (error) => {
+      assert.ok(isKelpieError(error, "exists"));
+      return /a disk "vm5\.memory", where VM "vm5" would keep its memory/.test(error.message);
+    });
+    assert.equal(world.vdis.registry.vms.get("vm5"), undefined);
+    assert.equal(world.vdis.point("vm5.memory").mappedBlocks, 1);
+    await world.close();
+  });
+
+  test("the memory VDI is changed by what is done with the VM only", async () => {
+    const world = await savedOnce();
+    const disk = "vm1.memory";
+    const { control } = world;
+    const changes = [
+      () => control.call("vdi.snapshot", { names: ["root", disk], tag: "x" }),
+      () => control.call("vdi.rollback", { names: [disk], snapshot: "#1", live: true }),
+      () => control.call("vdi.clone", { source: disk, snapshot: "#1", name: "other" }),
+      () => control.call("vdi.resize", { name: disk, sizeBytes: 2 ** 41, shrink: false }),
+      () => control.call("vdi.undelete", { name: disk, live: false }),
+    ];
+    for (const change of changes) {
+      await assert.rejects(change, /"vm1\.memory" is where VM "vm1" keeps its memory/);
+    }
+    await world.mustBeInOrder();
     await world.close();
   });
 });

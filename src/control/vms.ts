@@ -5,9 +5,10 @@ import { NameLocks } from "../vdi/name-locks.ts";
 import type { Vdis } from "../vdi/vdis.ts";
 import type { VmLaunch, VmRecord, VmSnapshot } from "../vdi/vm-record.ts";
 import type { Progress } from "./calls.ts";
+import { dropCopy } from "./vm-copy.ts";
 import { findVmSnapshot, VmMachine } from "./vm-machine.ts";
 import { VmMonitor } from "./vm-monitor.ts";
-import { checkVmName, memoryOf, vmExists } from "./vm-names.ts";
+import { checkVmName, memoryOf, mustBeUnused, vmExists } from "./vm-names.ts";
 import { metered } from "./vm-progress.ts";
 import { vmSockets } from "./vm-qemu.ts";
 import { quiesced } from "./vm-quiesce.ts";
@@ -109,7 +110,9 @@ export class Vms {
       const sockets = await this.#makeDirectory(name);
       const begins = before?.pending?.kind === "begin" ? before.pending : null;
       const record = before ?? (await this.#newRecord(name, sockets.monitor));
-      await this.#put({ ...record, ...sockets, disks, launch, pending: begins });
+      const changed = { ...sockets, disks, launch, pending: begins };
+      if (begins !== null) await this.#put({ ...record, ...changed });
+      else await dropCopy(this.#vdis, record, changed);
     });
   }
 
@@ -265,6 +268,7 @@ export class Vms {
     return this.#locks.run([name], async () => {
       const record = this.#vdis.registry.vms.find(name);
       await this.#mustBeOff(record);
+      if (record.pending !== null) await dropCopy(this.#vdis, record, { pending: null });
       await this.#forget(record, disks ? [record.memory, ...record.disks] : [record.memory]);
     });
   }
@@ -298,21 +302,18 @@ export class Vms {
     action: (machine: VmMachine, components: VmOperationComponents) => Promise<T>,
   ): Promise<T & Took> {
     const { clock, timers } = this.#host;
-    return this.#locks.run([name], () => {
+    const done = this.#locks.run([name], () => {
       this.#mustBeServed(`${what} ${name}`);
       const startMs = clock.monotonicMs();
       return this.#settled(name, async (machine) => {
-        const volume = this.#vdis.volume(machine.record.memory);
-        const done = await metered({ volume, progress }, { timers }, (meter) =>
+        const { memory } = machine.record;
+        const done = await metered({ memory, progress }, { timers, vdis: this.#vdis }, (meter) =>
           action(machine, { vdis: this.#vdis, clock, meter }),
         );
-        await machine.forgetStates().catch((error) => {
-          // It is done all the same; the next operation begins with this.
-          if (!isKelpieError(error)) throw error;
-        });
         return { ...done, tookMs: clock.monotonicMs() - startMs };
       });
     });
+    return done.finally(() => this.#recoverLater([name]));
   }
 
   /** The lock must be held. */
@@ -335,7 +336,8 @@ export class Vms {
 
   #machine(name: string, monitor: VmMonitor): VmMachine {
     const components = { vdis: this.#vdis, monitor, host: this.#host };
-    return new VmMachine({ name, served: this.#served }, components);
+    const directory = this.directoryOf(name);
+    return new VmMachine({ name, directory, served: this.#served }, components);
   }
 
   /** What one of these could not bring to an end is tried again in the background. */
@@ -370,7 +372,7 @@ export class Vms {
     } catch (error) {
       if (!isKelpieError(error)) throw error;
       // Off: with its QEMU went the memory that was half saved or half loaded; disks are as they were.
-      if (error.code === "not-found") await this.#put({ ...record, pending: null });
+      if (error.code === "not-found") await dropCopy(this.#vdis, record, { pending: null });
       else log.warn("vm not brought in order yet", { vm: name, error: messageOf(error) });
     }
   }
@@ -404,6 +406,7 @@ export class Vms {
   async #newRecord(name: string, monitor: Address): Promise<VmRecord> {
     const memory = memoryOf(name);
     if (!this.#vdis.registry.working.has(memory)) await this.#vdis.create(memory, memoryVdiBytes);
+    else mustBeUnused(this.#vdis, memory, name);
     return {
       name,
       monitor,

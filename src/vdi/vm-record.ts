@@ -37,6 +37,8 @@ const pending = z.strictObject({
   kind: z.enum(["save", "load", "resume", "begin", "thaw"]),
   image: z.string().nullable(),
   wasRunning: z.boolean(),
+  /** A VDI, a copy of the memory VDI that a state is loaded from; it goes when this is over. */
+  copy: name.optional(),
 });
 
 const address = z.discriminatedUnion("kind", [

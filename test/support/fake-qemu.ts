@@ -31,6 +31,8 @@ export class FakeQemu {
   state = "";
   /** Told of the end of the process. */
   onQuit: () => void = () => {};
+  /** The file that a new one is a copy of, if it is one. */
+  originOf: (file: string) => string | undefined = () => undefined;
   /** Told of a file that is formatted. */
   onFormat: (file: string) => Promise<void> = async () => {};
   readonly nodes = new Map<string, FakeNode>();
@@ -143,8 +145,9 @@ export class FakeQemu {
         this.nodes.delete(String(input["node-name"]));
         return;
       case "blockdev-create": {
-        const { options } = input as { options: { file: string } };
+        const { options } = input as { options: { driver: string; file: string } };
         return this.#job(input, () => {
+          if (options.driver === "file") return;
           const { file } = this.#node(options.file);
           this.formatted.set(file, []);
           return this.onFormat(file);
@@ -191,10 +194,14 @@ export class FakeQemu {
     if (this.nodes.has(name)) throw new Error(`there is a node ${name} already`);
     if (input.driver === "nbd") {
       const server = input.server as { path: string };
-      this.nodes.set(name, {
-        driver: "nbd",
-        file: `nbd+unix:///${String(input.export)}?socket=${server.path}`,
-      });
+      const file = `nbd+unix:///${String(input.export)}?socket=${server.path}`;
+      const origin = this.formatted.get(this.originOf(file) ?? "");
+      if (origin !== undefined) this.formatted.set(file, [...origin]);
+      this.nodes.set(name, { driver: "nbd", file });
+      return;
+    }
+    if (input.driver === "file") {
+      this.nodes.set(name, { driver: "file", file: String(input.filename) });
       return;
     }
     const file = this.#node(String(input.file)).file;

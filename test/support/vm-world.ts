@@ -4,6 +4,7 @@ import { createMemoryHost, type MemoryHost } from "../../sim/memory-host.ts";
 import type { Control } from "../../src/control/calls.ts";
 import { createControl } from "../../src/control/control.ts";
 import { Vms } from "../../src/control/vms.ts";
+import type { Address } from "../../src/host/net.ts";
 import { openDirectoryBackend } from "../../src/store/backend/directory.ts";
 import { checkStore } from "../../src/store/check.ts";
 import { VdiObjects } from "../../src/vdi/objects/vdi-objects.ts";
@@ -68,8 +69,10 @@ export class VmWorld {
       await world.guest("fresh", 1);
     }
     for (const name of ["root", "data"]) world.connectDisk(name);
+    qemu.originOf = (file) => (/\.load\?/.test(file) ? file.replace(".load?", "?") : undefined);
     qemu.onFormat = async (file) => {
-      const name = /\/\/\/(.*)\?/.exec(file)?.[1] ?? "";
+      const name = /\/\/\/(.*)\?/.exec(file)?.[1];
+      if (name === undefined) return; // not of this store
       await world.vdis.volume(name).write(filled(1), 0);
     };
     world.vms.serve([nbdSocket]);
@@ -127,12 +130,16 @@ export class VmWorld {
     assert.ok(done(), "it did not come to that");
   }
 
-  /** No image but those of snapshots, nothing unfinished, nothing wrong in the store. */
+  /** No image or VDI but those of snapshots, nothing unfinished, nothing wrong in the store. */
   async mustBeInOrder(): Promise<void> {
     const record = this.vdis.registry.vms.find("vm1");
     assert.equal(record.pending, null);
     const wanted = record.snapshots.map(({ image }) => image).sort();
     assert.deepEqual(this.qemu.imagesOf("kelpie-memory").sort(), wanted);
+    const ours = [...this.qemu.nodes.keys()].filter((node) => node.startsWith("kelpie-"));
+    assert.deepEqual(ours.sort(), ["kelpie-memory", "kelpie-memory-file"]);
+    const working = [...this.vdis.registry.working.keys()].sort();
+    assert.deepEqual(working, ["data", "root", "vm1.memory"]);
     const { findings } = await checkStore(this.vdis.store, { repair: false, describe: () => "" });
     assert.deepEqual(findings, []);
   }
@@ -141,4 +148,49 @@ export class VmWorld {
     await this.vms.close();
     await this.vdis.close();
   }
+}
+
+export const name = "vm1";
+
+/** Saved as "a" with one content, running with another. */
+export async function savedOnce(): Promise<VmWorld> {
+  const world = await VmWorld.attached();
+  await world.guest("at-a", 2);
+  await world.control.call("vm.savevm", { name, tag: "a" });
+  await world.guest("later", 3);
+  world.qemu.log.length = 0;
+  return world;
+}
+
+export const atA = { memory: "at-a", root: 2, data: 2 };
+export const later = { memory: "later", root: 3, data: 3 };
+
+/** As if Kelpie had started "vm1" itself: it knows how to start one more. */
+export async function asIfStarted(world: VmWorld): Promise<void> {
+  const record = world.vdis.registry.vms.find(name);
+  const launch = { memory: "1G", arguments: ["-snapshot"], directory: "/" };
+  await world.vdis.note([{ type: "vm", record: { ...record, launch } }]);
+}
+
+/** The QEMU of a branch of "vm1", as it is started: with the clones, standing still, with vm1's states. */
+export async function startBranch(
+  world: VmWorld,
+  vm: { name: string; disks: readonly string[]; monitor: Address },
+): Promise<FakeQemu> {
+  const formatted = new Map(
+    [...world.qemu.formatted].map(([file, images]) => [
+      file.replace("vm1.memory", `${vm.name}.memory`),
+      [...images],
+    ]),
+  );
+  const qemu = new FakeQemu(formatted);
+  qemu.originOf = world.qemu.originOf;
+  qemu.isRunning = false;
+  for (const disk of vm.disks) {
+    world.connectDisk(disk);
+    const file = `nbd+unix:///${disk}?socket=${nbdSocket.path}`;
+    qemu.nodes.set(disk, { driver: "nbd", file, isDrive: true });
+  }
+  await qemu.listen(world.net, vm.monitor);
+  return qemu;
 }

@@ -120,7 +120,7 @@ test("a Linux guest with two ext4 disks is saved, loaded and branched while it r
   });
 
   const slow = times.filter((line) => Number(/, ([\d.]+) s/.exec(line)?.[1]) >= 1);
-  t.diagnostic(`256 MiB guest: ${times.join("; ")}`);
+  console.log(`» 256 MiB guest: ${times.join("; ")}`);
   t.diagnostic(`${slow.length} of ${times.length} took a second or more`);
   await server.ok("store", "check");
 });
