@@ -4,24 +4,24 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { SeededRandom } from "../../sim/random.ts";
-import { serveStoreOn } from "../../test/sheepdog/served-store.ts";
-import { type CliResult, runCli } from "../../test/support/cli-run.ts";
-import { FakeStore } from "../../test/support/fake-control.ts";
-import { OriginalSheep } from "../../test/support/sheep/original-sheep.ts";
-import { SheepServer } from "../../test/support/sheep/sheep-server.ts";
-import { isSoak } from "../../test/support/soak.ts";
-import type { Exports } from "../block/exports.ts";
-import type { VdiEntry } from "../control/calls.ts";
-import { openLocalStore } from "../control/local-store.ts";
-import { createNodeHost } from "../host/node/node-host.ts";
-import { SheepdogClient } from "../sheepdog/client.ts";
-import { RemoteExports } from "../sheepdog/client-exports.ts";
-import { saveVmState } from "../sheepdog/client-points.ts";
-import { RemoteVdis } from "../sheepdog/client-vdis.ts";
-import { decodeInodeHeader, inodeEntriesAt } from "../sheepdog/wire-inode.ts";
-import { opcode } from "../sheepdog/wire-opcodes.ts";
-import { checkStore } from "../store/check.ts";
-import { openLocal } from "./local.ts";
+import type { Exports } from "../../src/block/exports.ts";
+import { openLocal } from "../../src/cli/local.ts";
+import type { VdiEntry } from "../../src/control/calls.ts";
+import { openLocalStore } from "../../src/control/local-store.ts";
+import { createNodeHost } from "../../src/host/node/node-host.ts";
+import { SheepdogClient } from "../../src/sheepdog/client.ts";
+import { RemoteExports } from "../../src/sheepdog/client-exports.ts";
+import { saveVmState } from "../../src/sheepdog/client-points.ts";
+import { RemoteVdis } from "../../src/sheepdog/client-vdis.ts";
+import { decodeInodeHeader, inodeEntriesAt } from "../../src/sheepdog/wire-inode.ts";
+import { opcode } from "../../src/sheepdog/wire-opcodes.ts";
+import { checkStore } from "../../src/store/check.ts";
+import { type CliResult, runCli } from "../support/cli-run.ts";
+import { FakeStore } from "../support/fake-control.ts";
+import { OriginalSheep } from "../support/sheep/original-sheep.ts";
+import { SheepServer } from "../support/sheep/sheep-server.ts";
+import { isSoak } from "../support/soak.ts";
+import { serveStoreOn } from "./served-store.ts";
 
 const host = createNodeHost({ logLevel: "silent" });
 const mebibyte = 2 ** 20;
@@ -226,6 +226,20 @@ test("a copy that was begun in one store is not gone on with in another of the s
   const { exitCode, stderr } = await kelpie("vdi", "copy", uri("disk"));
   assert.equal(exitCode, 3);
   assert.match(stderr, /there is a disk "disk" already/);
+});
+
+test("a snapshot that somebody took of half a copy is not believed to be the original's", async (t) => {
+  const parts = await world(t);
+  const { vdis, kelpie, uri } = parts;
+  await vdis.create("disk", 8 * mebibyte);
+  const random = new SeededRandom(3);
+  await vdis.volumes.using("disk", (volume) => volume.write([random.bytes(8 * mebibyte)], 0));
+  await vdis.snapshot("disk", "one");
+  await interruptedCopy(parts, { reads: 1, words: [uri("disk")] });
+  await said(kelpie("vdi", "snapshot", "disk", "-s", "mine"));
+  const { exitCode, stderr } = await kelpie("vdi", "copy", uri("disk"));
+  assert.equal(exitCode, 3);
+  assert.match(stderr, /took snapshot 1 \("mine"\) of "disk", which is not copied to its end yet/);
 });
 
 function isDataOid(header: Uint8Array): boolean {

@@ -4,12 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { SeededRandom } from "../../sim/random.ts";
-import { bytesOf, type CliResult, runCli } from "../../test/support/cli-run.ts";
-import { FakeStore } from "../../test/support/fake-control.ts";
-import { newVdi } from "../../test/support/memory-objects.ts";
-import { openLocalStore } from "../control/local-store.ts";
-import { createNodeHost } from "../host/node/node-host.ts";
-import { openLocal } from "./local.ts";
+import { openLocal } from "../../src/cli/local.ts";
+import { openLocalStore } from "../../src/control/local-store.ts";
+import { createNodeHost } from "../../src/host/node/node-host.ts";
+import { bytesOf, type CliResult, runCli } from "../support/cli-run.ts";
+import { FakeStore } from "../support/fake-control.ts";
+import { newVdi } from "../support/memory-objects.ts";
 
 const host = createNodeHost({ logLevel: "silent" });
 
