@@ -1,7 +1,7 @@
 /**
  * npm run check: the one command before a push. Format and lint, types, then the tests that need no
  * tools: units, layers, house rules, missing syncs, and some simulated worlds. All of it runs even when
- * something early fails. Under a minute: `npm test` has the rest.
+ * something early fails. About a minute: `npm test` has the rest.
  */
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ const steps: Record<string, string[]> = {
   "unit tests, layers, house rules, missing syncs": [
     "node",
     "scripts/test.ts",
-    "--limit-s=60",
+    "--limit-s=120",
     "src/",
     "test/tidy/layers",
     "test/tidy/lock-file",
@@ -25,7 +25,7 @@ const steps: Record<string, string[]> = {
 
 const root = join(import.meta.dirname, "..");
 const env = {
-  // Sixty processes load much the same files: what one has compiled the others need not.
+  // Many processes load much the same files: what one has compiled the others need not.
   NODE_COMPILE_CACHE: join(root, "node_modules/.cache/check"),
   ...process.env,
   PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}`,

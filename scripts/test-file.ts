@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { TestReport } from "./test-reporter.ts";
 
 export interface TestFileSettings {
@@ -16,6 +16,7 @@ export interface TestFileSettings {
 }
 
 export interface TestFileResult {
+  /** Of several files in one process: all their names. */
   path: string;
   durationMs: number;
   /** Every test and suite that ended, in the order in which they ended. */
@@ -30,8 +31,25 @@ export interface TestFileResult {
 const outputCharactersMax = 64 * 1024;
 
 /** Runs one test file in a process of its own. */
-export async function runTestFile(
+export function runTestFile(path: string, settings: TestFileSettings): Promise<TestFileResult> {
+  return runTests(path, [path], settings);
+}
+
+/** Runs test files of one folder in one process. The result's path names them all. */
+export function runTestGroup(
+  paths: readonly string[],
+  settings: TestFileSettings,
+): Promise<TestFileResult> {
+  const [first = "", ...others] = paths;
+  if (others.length === 0) return runTestFile(first, settings);
+  const names = paths.map((path) => basename(path, ".test.ts"));
+  const title = `${dirname(first)}/{${names.join(",")}}.test.ts`;
+  return runTests(title, [join(import.meta.dirname, "test-group.ts"), ...paths], settings);
+}
+
+async function runTests(
   path: string,
+  script: readonly string[],
   settings: TestFileSettings,
 ): Promise<TestFileResult> {
   const scratch = mkdtempSync(join(tmpdir(), "kelpie-test-"));
@@ -43,7 +61,7 @@ export async function runTestFile(
         `--test-reporter=${join(import.meta.dirname, "test-reporter.ts")}`,
         `--test-reporter-destination=${reportPath}`,
         ...settings.nodeOptions,
-        path,
+        ...script,
       ],
       settings,
     );

@@ -1,19 +1,22 @@
 /**
- * npm test: every *.test.ts under src/, sim/ and test/, each file in a process of its own.
+ * npm test: every *.test.ts under src/, sim/ and test/. Whole-system tests have a process for each file,
+ * those of the source, which are short, one for several files of a folder.
  *
  *     npm test                                  everything
  *     npm test -- src/store nbd                 files whose path contains one of these
  *     npm test -- --test-name-pattern=rollback  options with "--" go on to Node
- *     npm test -- --limit-s=600                 time one file may take, in seconds
+ *     npm test -- --limit-s=600                 time one process may take, in seconds
  */
 import { globSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
-import { runTestFile, type TestFileResult } from "./test-file.ts";
+import { dirname, join } from "node:path";
+import { runTestGroup, type TestFileResult } from "./test-file.ts";
 import { describeFile, summarize } from "./test-summary.ts";
 
 /** Many tests start servers and wait for time-outs: more at once would disturb each other. */
-const filesAtOnceMax = 2;
+const processesMax = 2;
+/** More would leave one core without work at the end. */
+const filesInGroupMax = 6;
 const limitDefaultMs = 300_000;
 
 const root = join(import.meta.dirname, "..");
@@ -36,16 +39,16 @@ async function main(args: string[]): Promise<number> {
   const startMs = performance.now();
   const signal = stopSignal();
   const results: TestFileResult[] = [];
-  const queue = [...files];
+  const queue = groupsOf(files);
   const worker = async () => {
-    for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
-      const result = await runTestFile(path, { limitMs, nodeOptions, signal });
+    for (let paths = queue.shift(); paths !== undefined; paths = queue.shift()) {
+      const result = await runTestGroup(paths, { limitMs, nodeOptions, signal });
       if (signal.aborted) return;
       results.push(result);
       console.log(describeFile(result));
     }
   };
-  const workers = Math.min(filesAtOnceMax, availableParallelism());
+  const workers = Math.min(processesMax, availableParallelism());
   await Promise.all(Array.from({ length: workers }, worker));
   if (signal.aborted) return 130;
   const { text, exitCode } = summarize(results, performance.now() - startMs);
@@ -60,6 +63,21 @@ function findTestFiles(filters: readonly string[]): string[] {
   );
   if (filters.length === 0) return files;
   return files.filter((path) => filters.some((filter) => path.includes(filter)));
+}
+
+function groupsOf(files: readonly string[]): string[][] {
+  const groups: string[][] = [];
+  for (const path of files) {
+    const last = groups.at(-1);
+    const fits =
+      path.startsWith("src/") &&
+      last?.[0] !== undefined &&
+      dirname(last[0]) === dirname(path) &&
+      last.length < filesInGroupMax;
+    if (fits) last.push(path);
+    else groups.push([path]);
+  }
+  return groups;
 }
 
 /** The files run in process groups of their own, where Ctrl-C does not reach them. */

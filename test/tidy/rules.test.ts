@@ -24,6 +24,17 @@ test("no file and no line is too long", () => {
   assertNone(checkSizes(project));
 });
 
+test("every test file beside the source has a test", () => {
+  // They share processes, and of one that had none the runner would not know.
+  const files = project.filter(({ path }) => /^src\/.*\.test\.ts$/.test(path));
+  assert.ok(files.length > 100, "they were not found");
+  const without = files.filter(({ text }) => !/^ *(test|describe)\(/m.test(text));
+  assert.deepEqual(
+    without.map(({ path }) => path),
+    [],
+  );
+});
+
 // biome-ignore-start lint/suspicious/noTemplateCurlyInString: the samples are source text.
 /** For each rule what it must find, and what looks like it but is right. */
 const samples: Record<string, { bad: [string, string][]; good: [string, string][] }> = {

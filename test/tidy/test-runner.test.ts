@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { runTestFile, type TestFileResult } from "../../scripts/test-file.ts";
+import { runTestFile, runTestGroup, type TestFileResult } from "../../scripts/test-file.ts";
 import { describeFile, summarize } from "../../scripts/test-summary.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "kelpie-runner-"));
@@ -48,6 +48,28 @@ test("a run in which everything passes ends with 0", async () => {
   assert.equal(exitCode, 0);
   assert.match(text, /\n1 passed, 0 failed, 0 skipped$/);
   assert.match(describeFile(result), /^✔ .*good\.test\.ts \(1 tests, [\d.]+ s\)$/);
+});
+
+test("files of one process are counted and named together", async () => {
+  const paths = ["one", "two"].map((name) => {
+    const path = join(folder, `${name}.test.ts`);
+    writeFileSync(
+      path,
+      `import { test } from "node:test";
+       test("good ${name}", () => {});
+       test("bad ${name}", () => { throw new Error("${name} on purpose"); });`,
+    );
+    return path;
+  });
+  const { signal } = new AbortController();
+  const result = await runTestGroup(paths, { limitMs: patientMs, nodeOptions: [], signal });
+  const { text } = summarize([result], 1);
+  assert.match(text, /\{one,two\}\.test\.ts: bad one\n.*\{one,two\}\.test\.ts: bad two\n/);
+  assert.match(text, /\n2 passed, 2 failed, 0 skipped$/);
+  assert.match(
+    describeFile(result),
+    /✖ bad one\n.*one on purpose[\s\S]*✖ bad two\n.*two on purpose/,
+  );
 });
 
 test("a file that does not load is a failure", async () => {

@@ -69,7 +69,11 @@ export const server = new ServerLink();
 
 export function useLink(): Link {
   const [link, setLink] = useState(server.link);
-  useEffect(() => server.onLink(setLink), []);
+  useEffect(() => {
+    // It may have opened between being drawn and this.
+    setLink(server.link);
+    return server.onLink(setLink);
+  }, []);
   return link;
 }
 

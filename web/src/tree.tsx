@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { layOut, type Placed, type TreePoint } from "./tree-layout.ts";
 
 /** A point with what is written on it. */
@@ -54,9 +54,17 @@ export function Tree({ title, points, selected, select }: TreeProps) {
     observer.observe(element);
     return () => observer.disconnect();
   }, []);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (current !== undefined) setView((before) => broughtIn(before, current, box));
   }, [current?.column, current?.lane, box.width]);
+  // Where a key led, as soon as it is drawn: the next key must find the focus there, or where its user put it.
+  const awaited = useRef<number>(undefined);
+  useLayoutEffect(() => {
+    const element = awaited.current && document.getElementById(`node-${awaited.current}`);
+    if (!element) return;
+    awaited.current = undefined;
+    element.focus();
+  });
 
   const zoomAt = (factor: number, at = { x: box.width / 2, y: box.height / 2 }) =>
     setView(({ x, y, zoom }) => {
@@ -76,7 +84,7 @@ export function Tree({ title, points, selected, select }: TreeProps) {
     if (next !== undefined) {
       event.preventDefault();
       select(next.point.id);
-      window.requestAnimationFrame(() => document.getElementById(`node-${next.point.id}`)?.focus());
+      awaited.current = next.point.id;
     } else if (event.key === "+" || event.key === "=") zoomAt(1.25);
     else if (event.key === "-") zoomAt(0.8);
     else if (event.key === "0") fit();
