@@ -259,7 +259,9 @@ export class Guest {
     const { from, to } = this.#range(sectorsWithin(device.sizeBytes));
     const asked = model.now();
     const target = Buffer.alloc((to - from) * sectorBytes, 0xee);
-    const firstTip = disk.tips.lastIndexOf(disk.tip);
+    const now = disk.tips.lastIndexOf(disk.tip);
+    // A client of Sheepdog that came while the disk was moved may know the map of the tip before.
+    const firstTip = this.#way === "sheepdog" ? Math.min(now, this.#tipsAtOpen - 1) : now;
     trace.note(`${this.name} ${disk.name}: read ${from}..${to}`);
     const read = (): void | Promise<void> => device.read(target, offsetOf(from));
     return this.#answered(disk, "read", read, () => {

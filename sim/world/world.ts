@@ -207,7 +207,7 @@ export class World {
   }
 
   async #everybody(life: number, random: SeededRandom): Promise<void> {
-    const { plan, machine, model } = this;
+    const { plan, model } = this;
     if (model.disks.size === 0) await this.#firstDisks();
     for (let guest = 0; guest < plan.guests; guest++) {
       this.start(new Guest(`guest${life}.${guest}`, this, this.#stream()).run(plan.requests));
@@ -217,7 +217,11 @@ export class World {
         new Actor(`actor${life}.${actor}`, this, this.#stream()).run(3 + random.below(10)),
       );
     }
-    while (this.#tasks.size > 0 && machine.crashed === undefined) {
+    await this.#tasksDone();
+  }
+
+  async #tasksDone(): Promise<void> {
+    while (this.#tasks.size > 0 && this.machine.crashed === undefined) {
       await Promise.race([...this.#tasks]);
     }
   }
@@ -232,6 +236,7 @@ export class World {
     await machine.vdis.store.clean();
     await new Guest("late guest", this, this.#stream()).run(10);
     await new Actor("late actor", this, this.#stream()).run(3);
+    await this.#tasksDone(); // its snapshots are read
   }
 
   async #firstDisks(): Promise<void> {

@@ -58,15 +58,29 @@ export interface RemotePoint {
   entries: Uint32Array;
 }
 
-/** `known` is its header, if that was read already. */
-export async function readPoint(
+/** Throws "not-found" if it is deleted, also if that happens meanwhile. */
+export async function readPoint(client: SheepdogClient, vid: number): Promise<RemotePoint> {
+  const header = await readHeader(client, vid);
+  mustBeNamed(header, vid);
+  checkHeader(header, vid);
+  return { header, entries: await readMap(client, vid, objectCount(header)) };
+}
+
+/** All entries of a point that was there when its header was read: of what is deleted all read as holes. */
+export async function readMap(
   client: SheepdogClient,
   vid: number,
-  known?: RemoteHeader,
-): Promise<RemotePoint> {
-  const header = checkHeader(known ?? (await readHeader(client, vid)), vid);
-  const entries = await readEntries(client, vid, { first: 0, count: objectCount(header) });
-  return { header, entries };
+  count: number,
+): Promise<Uint32Array> {
+  const entries = await readEntries(client, vid, { first: 0, count });
+  mustBeNamed(await readHeader(client, vid), vid);
+  return entries;
+}
+
+/** What is deleted has no name any more. */
+function mustBeNamed({ name }: InodeHeader, vid: number): void {
+  if (name !== "") return;
+  throw new KelpieError("not-found", `VDI ${vid.toString(16)} was deleted while it was read`);
 }
 
 /** Objects of a disk. */

@@ -1,6 +1,6 @@
 import type { SheepdogClient } from "./client.ts";
 import { isRefused } from "./client-errors.ts";
-import { objectCount, type RemoteHeader, readEntries } from "./client-inode.ts";
+import { objectCount, type RemoteHeader, readMap } from "./client-inode.ts";
 import { Lineage } from "./client-lineage.ts";
 import { listPoints } from "./client-list.ts";
 import { dataOid, partsOf, vmStateOid } from "./client-objects.ts";
@@ -71,7 +71,7 @@ export async function usedBytes(
 export function readPointEntries(client: SheepdogClient, point: PointEntry): Promise<Uint32Array> {
   const { vid, sizeBytes, objectBytes } = point;
   const count = objectCount({ sizeBytes, blockSizeShift: Math.log2(objectBytes) });
-  return readEntries(client, vid, { first: 0, count });
+  return readMap(client, vid, count);
 }
 
 /** A part of an object that an entry leads to. Fills all of `target`. */

@@ -129,6 +129,29 @@ describe("a volume of the original", () => {
     await world.close();
   });
 
+  test("reads no holes when the disk is deleted and made anew while its map is read", async () => {
+    const world = await SheepWorld.start();
+    world.createDisk("disk", 4 * mebibyte);
+    const first = await world.open("disk");
+    await first.write([filled(512, 1)], 0);
+    const base = world.sheep.lookup("disk", "", 0);
+    const tip = world.snapshot("disk", "one");
+    let reads = 0;
+    world.server.intercept = ({ prefix }) => {
+      // Its header was read, and its map comes next.
+      if (prefix.opcode !== opcode.readObject || ++reads !== 2) return undefined;
+      world.sheep.inode(tip).setEntry(0, 0);
+      world.sheep.deleteVdi("disk", "", 0);
+      world.sheep.newVdi({ ...plainVdi, name: "disk", sizeBytes: 4 * mebibyte, baseVid: base });
+      return undefined;
+    };
+    const volume = await world.open("disk");
+    world.server.intercept = undefined;
+    assert.notEqual(volume.vid, tip);
+    assert.deepEqual(await read(volume, 0, 512), filled(512, 1));
+    await world.close();
+  });
+
   test("says so when the server keeps a working VDI read-only", async () => {
     const world = await SheepWorld.start();
     const vid = world.createDisk("disk", 4 * mebibyte);

@@ -1,7 +1,7 @@
 import { assert } from "../base/assert.ts";
 import { lengthOf } from "../base/bytes.ts";
 import { isPending } from "../base/completion.ts";
-import { KelpieError } from "../base/errors.ts";
+import { isKelpieError, KelpieError } from "../base/errors.ts";
 import { writeU64 } from "../base/little-endian.ts";
 import { type RangeHold, RangeLock, type RangeLockMode } from "../base/range-lock.ts";
 import {
@@ -84,10 +84,12 @@ export class RemoteVolume implements BlockDevice {
     const { client } = components;
     for (let attempt = 1; ; attempt++) {
       const { vid } = await client.lookup({ name });
-      const header = await readHeader(client, vid);
-      // It was rolled back or made anew since the name was looked up: what is gone has no name any more.
-      if (header.name === "" && attempt < resentMax) continue;
-      return new RemoteVolume(await readPoint(client, vid, header), components);
+      try {
+        return new RemoteVolume(await readPoint(client, vid), components);
+      } catch (error) {
+        // It was rolled back or made anew since the name was looked up.
+        if (!isKelpieError(error, "not-found") || attempt >= resentMax) throw error;
+      }
     }
   }
 
