@@ -1,7 +1,7 @@
+import { settled } from "../base/completion.ts";
 import { KelpieError } from "../base/errors.ts";
 import type { SheepdogClient } from "./client.ts";
 import { isRefused } from "./client-errors.ts";
-import { settled } from "./client-objects.ts";
 import { result } from "./results.ts";
 import { encodeInodeEntries, inodeEntriesAt } from "./wire-inode.ts";
 import { inodeOid } from "./wire-oid.ts";

@@ -1,5 +1,5 @@
 import { assert } from "../base/assert.ts";
-import { isPending } from "../base/completion.ts";
+import { isPending, settled } from "../base/completion.ts";
 import type { RangeLock } from "../base/range-lock.ts";
 import type { SheepdogClient } from "./client.ts";
 import { pieceBytesMax } from "./client-limits.ts";
@@ -85,14 +85,6 @@ export async function inPieces(
     pieces.push(send(at + done, at + Math.min(length, done + pieceBytesMax)));
   }
   await settled(pieces);
-}
-
-/** Waits for all of them, and throws the first failure: then nothing is under way any more. */
-export async function settled(all: readonly Promise<void>[]): Promise<void> {
-  if (all.length === 1) return all[0];
-  for (const outcome of await Promise.allSettled(all)) {
-    if (outcome.status === "rejected") throw outcome.reason;
-  }
 }
 
 /** Runs `task` over `items`, some at once. Stops at a failure and throws it when all have ended. */

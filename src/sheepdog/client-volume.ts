@@ -1,6 +1,6 @@
 import { assert } from "../base/assert.ts";
 import { lengthOf } from "../base/bytes.ts";
-import { isPending } from "../base/completion.ts";
+import { isPending, settled } from "../base/completion.ts";
 import { isKelpieError, KelpieError } from "../base/errors.ts";
 import { writeU64 } from "../base/little-endian.ts";
 import { type RangeHold, RangeLock, type RangeLockMode } from "../base/range-lock.ts";
@@ -33,7 +33,6 @@ import {
   type ObjectPart,
   partsOf,
   readParts,
-  settled,
   sliceOf,
 } from "./client-objects.ts";
 import { result } from "./results.ts";

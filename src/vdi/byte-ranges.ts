@@ -1,4 +1,4 @@
-import { type Completion, isPending } from "../base/completion.ts";
+import { type Completion, isPending, settled } from "../base/completion.ts";
 import { blockBytes, type Extent } from "../block/block-device.ts";
 import type { BlockExtent } from "../store/extents.ts";
 
@@ -36,7 +36,7 @@ export function readBytes(read: BlockRead, target: Uint8Array, offset: number): 
     if (pending.length === 0) throw error;
     pending.push(Promise.reject(error));
   }
-  if (pending.length > 0) return allSettled(pending);
+  if (pending.length > 0) return settled(pending);
 }
 
 /** Used by reads that are done at once: a block for each would be garbage. */
@@ -54,12 +54,6 @@ function readPart(read: BlockRead, target: Uint8Array, offset: number): Completi
   };
   const done = read(block, first);
   return isPending(done) ? done.then(copy) : copy();
-}
-
-async function allSettled(reads: Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(reads)) {
-    if (result.status === "rejected") throw result.reason;
-  }
 }
 
 /** The blocks that a byte range touches. */

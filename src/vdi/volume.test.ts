@@ -108,6 +108,34 @@ test("requests in flight during a live rollback land wholly before it or wholly 
   await vdis.close();
 });
 
+test("what a failed request still does is over before a live rollback", async () => {
+  const { vdis, files } = await openMemoryVdis();
+  await vdis.create("disk", mebibyte);
+  const device = vdis.volume("disk");
+  await device.write(filled(1), 0);
+  await vdis.snapshot(["disk"], "one");
+  await device.write(filled(2), 0);
+  await device.flush();
+  // A zeroing of the end of the first block and all of the second: the second fails, the first is slow.
+  let goOn: (() => void) | undefined;
+  const gate = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  files.before = ({ operation, path }) =>
+    path.includes("/logs/") && /read/i.test(operation) ? gate : undefined;
+  files.fail({ operation: "write", code: "no-space", on: (path) => path.includes("/logs/") });
+  const zeroed = assert.rejects(async () => device.zero(512, 8192 - 512), { code: "no-space" });
+  for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+  const rolledBack = vdis.rollback(["disk"], "one", true);
+  for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+  goOn?.();
+  files.before = undefined;
+  await Promise.all([zeroed, rolledBack]);
+  for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+  assert.equal(await byteAt(device, 0, 4096), 1, "the block is the snapshot's");
+  await vdis.close();
+});
+
 test("a group snapshot shows all its disks at one moment", async () => {
   const { vdis } = await openMemoryVdis();
   const names = ["a", "b", "c"];

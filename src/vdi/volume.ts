@@ -1,6 +1,6 @@
 import { lengthOf } from "../base/bytes.ts";
 import type { Completion } from "../base/completion.ts";
-import { isPending } from "../base/completion.ts";
+import { isPending, settled } from "../base/completion.ts";
 import type { KelpieError } from "../base/errors.ts";
 import { RangeLock } from "../base/range-lock.ts";
 import {
@@ -176,10 +176,12 @@ export class Volume implements BlockDevice {
     const last = end === this.sizeBytes ? this.#endOfBlocks : end;
     const wholeEnd = Math.floor(last / blockBytes) * blockBytes;
     if (start >= wholeEnd) return this.#write([Buffer.alloc(length)], offset);
-    const parts: Completion<void>[] = [this.#zeroBlocks(start, wholeEnd - start, kind)];
-    if (offset < start) parts.push(this.#write([Buffer.alloc(start - offset)], offset));
-    if (wholeEnd < end) parts.push(this.#write([Buffer.alloc(end - wholeEnd)], wholeEnd));
-    return Promise.all(parts).then(() => {});
+    const parts = [() => this.#zeroBlocks(start, wholeEnd - start, kind)];
+    const write = async (from: number, to: number) => this.#write([Buffer.alloc(to - from)], from);
+    if (offset < start) parts.push(() => write(offset, start));
+    if (wholeEnd < end) parts.push(() => write(wholeEnd, end));
+    // If one fails the others are waited for: a rollback must not come while they are under way.
+    return settled(parts.map(async (part) => part()));
   }
 
   #zeroBlocks(start: number, length: number, kind: "hole" | "zero"): Completion<void> {
