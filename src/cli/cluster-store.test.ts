@@ -12,6 +12,7 @@ import { createNodeHost } from "../host/node/node-host.ts";
 import { connectNbd } from "../nbd/client.ts";
 import { parseNbdUri } from "../nbd/uri.ts";
 import { result } from "../sheepdog/results.ts";
+import { inodeEntriesAt } from "../sheepdog/wire-inode.ts";
 import { opcode } from "../sheepdog/wire-opcodes.ts";
 import { decodeObjectFields } from "../sheepdog/wire-request.ts";
 
@@ -42,6 +43,26 @@ async function said(result: Promise<CliResult>): Promise<string> {
   assert.equal(exitCode, 0, stderr);
   return stdout;
 }
+
+test("a disk that is deleted while a cluster's disks are listed is not in the list", async (t) => {
+  const { kelpie, server, sheep } = await cluster(t);
+  for (const name of ["a", "b", "c"]) await said(kelpie(`vdi create ${name} 6M`));
+  const vid = sheep.lookup("b", "", 0);
+  server.intercept = ({ prefix, header }) => {
+    if (prefix.opcode !== opcode.readObject) return undefined;
+    const { oid, offset } = decodeObjectFields(header, 0);
+    if (oid?.kind !== "inode" || oid.vid !== vid || offset < inodeEntriesAt) return undefined;
+    server.intercept = undefined;
+    sheep.deleteVdi("b", "", 0);
+    return undefined;
+  };
+  const list = JSON.parse(await said(kelpie("vdi list --json"))) as { name: string }[];
+  assert.equal(server.intercept, undefined, "it was deleted before its map was read");
+  assert.deepEqual(
+    list.map(({ name }) => name),
+    ["a", "c"],
+  );
+});
 
 test("a backup of what changed reads no object that did not", async (t) => {
   const { kelpie, server } = await cluster(t);

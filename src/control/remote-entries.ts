@@ -1,4 +1,4 @@
-import { KelpieError } from "../base/errors.ts";
+import { isKelpieError, KelpieError } from "../base/errors.ts";
 import { describePoints, type PointEntry, usedBytes } from "../sheepdog/client-points.ts";
 import { type RemoteVdis, remoteAttachmentKey } from "../sheepdog/client-vdis.ts";
 import type { VdiEntry } from "./calls.ts";
@@ -16,7 +16,14 @@ export class RemoteEntries {
     const points = await this.#points(name);
     if (name !== undefined && points.length === 0) await this.#vdis.find(name);
     const entries: VdiEntry[] = [];
-    for (const point of points) entries.push(await this.#entryOf(point));
+    for (const point of points) {
+      try {
+        entries.push(await this.#entryOf(point));
+      } catch (error) {
+        // Deleted since the points were asked for: not in the list.
+        if (!isKelpieError(error, "not-found")) throw error;
+      }
+    }
     return entries;
   }
 

@@ -121,11 +121,21 @@ test("what a failed request still does is over before a live rollback", async ()
   const gate = new Promise<void>((resolve) => {
     goOn = resolve;
   });
-  files.before = ({ operation, path }) =>
-    path.includes("/logs/") && /read/i.test(operation) ? gate : undefined;
+  let isHeld = false;
+  files.before = ({ operation, path }) => {
+    if (!path.includes("/logs/") || !/read/i.test(operation)) return undefined;
+    isHeld = true;
+    return gate;
+  };
   files.fail({ operation: "write", code: "no-space", on: (path) => path.includes("/logs/") });
-  const zeroed = assert.rejects(async () => device.zero(512, 8192 - 512), { code: "no-space" });
+  let isAnswered = false;
+  const zeroed = assert
+    .rejects(async () => device.zero(512, 8192 - 512), { code: "no-space" })
+    .finally(() => {
+      isAnswered = true;
+    });
   for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+  assert.ok(isHeld && !isAnswered, "its answer waits for all of it");
   const rolledBack = vdis.rollback(["disk"], "one", true);
   for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
   goOn?.();
